@@ -1,0 +1,1 @@
+"""What the experiments need around the method: text, models, probing, training, benchmarks, claims."""

@@ -1,0 +1,1 @@
+"""Figures, explorers and tables of the book."""
