@@ -9,7 +9,6 @@ Two runs on one machine give the same bytes: cell and widget ids come from posit
 
 import argparse
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -19,10 +18,13 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from kernel import quiet_kernels
+
 BOOK = Path(__file__).resolve().parents[1]
 ROOT = BOOK.parent
 CHAPTER = re.compile(r"\d\d_\w+\.py")
 WIDGETS = "application/vnd.jupyter.widget-state+json"
+LAYOUT_KEYS = {"lines_to_next_cell", "lines_to_end_of_cell_marker"}  # jupytext's notes about blank lines
 CELL_SECONDS = 900  # a chapter takes a minute; a cell that takes a quarter of an hour hangs
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -48,6 +50,7 @@ def read_source(source: Path):
     for position, cell in enumerate(notebook.cells):
         digest = hashlib.sha256(cell.source.encode()).hexdigest()[:8]
         cell["id"] = f"{position:03d}-{digest}"
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key not in LAYOUT_KEYS}
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata.clear()
     notebook.metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
@@ -64,8 +67,7 @@ def execute(source: Path) -> str:
     import nbformat
     from nbclient import NotebookClient
 
-    os.environ["PYTHONHASHSEED"] = "0"  # the kernel inherits these
-    os.environ["TQDM_DISABLE"] = "1"  # a bar's timings would differ in each run
+    quiet_kernels()
     notebook = read_source(source)
     wanted = dict(notebook.metadata)
     client = NotebookClient(
@@ -85,22 +87,23 @@ def execute(source: Path) -> str:
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
     nbformat.validate(notebook)
-    return renumber(nbformat.writes(notebook, indent=1), source.stem) + "\n"
+    return renumber(notebook, source.stem)
 
 
-def renumber(text: str, chapter: str) -> str:
-    """Gives widget models ids that come from their order of creation, instead of random ones.
+def renumber(notebook, chapter: str) -> str:
+    """The notebook as text, widget models numbered in their order of creation instead of at random.
 
-    The ids keep their form (32 hexadecimal digits) and differ between chapters.
+    Ids keep their form (32 hexadecimal digits) and differ between chapters.
     """
-    notebook = json.loads(text)
-    state = notebook["metadata"].get("widgets", {}).get(WIDGETS, {}).get("state", {})
+    import nbformat
+
+    state = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
     new = {old: hashlib.sha256(f"{chapter} {n}".encode()).hexdigest()[:32] for n, old in enumerate(state)}
-    if not new:
-        return text
-    pattern = re.compile("|".join(map(re.escape, new)))
-    notebook = json.loads(pattern.sub(lambda match: new[match.group()], text))
-    return json.dumps(notebook, ensure_ascii=False, indent=1, sort_keys=True)
+    text = nbformat.writes(notebook, indent=1)
+    if new:
+        text = re.sub("|".join(new), lambda match: new[match.group()], text)
+        text = nbformat.writes(nbformat.reads(text, as_version=4), indent=1)  # in the order of the new ids
+    return text + "\n"
 
 
 def fingerprint(source: Path) -> str:
