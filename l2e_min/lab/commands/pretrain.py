@@ -1,0 +1,109 @@
+"""``l2e pretrain``: trains a Pythia, mini or real, in a folder that can be resumed."""
+
+import argparse
+import dataclasses
+import shlex
+import sys
+from pathlib import Path
+
+from l2e_min.lab.errors import UserError
+
+HELP = "pretrain a Pythia, mini or real; can be stopped or killed at any moment and resumed bit for bit"
+EXAMPLE = "l2e pretrain --size 64x3 --steps 500 --out runs/first"
+
+OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
+    "size": ("size", str, "scale: HIDDENxLAYERS, or pythia-70m ... pythia-6.9b (default 128x4)"),
+    "method": ("method", str, "plain | memel | freeze | straight_through | l2e (only plain is built today)"),
+    "text": ("text", str, "installed (default), a folder of text files, or hub:NAME"),
+    "tokenizer": ("tokenizer", str, "train, a folder, or hub:NAME (default: train; a real Pythia takes its own)"),
+    "vocabulary": ("vocabulary", int, "entries of a trained tokenizer (default 1024)"),
+    "steps": ("steps", int, "optimizer steps (default 8000)"),
+    "seed": ("seed", int, "draws the weights and the order of the text (default 0)"),
+    "batch": ("batch", int, "rows a step (default 16)"),
+    "context": ("context", int, "tokens a row (default 128)"),
+    "learning-rate": ("learning_rate", float, "peak (default: the scale's own, 4e-3 for mini scales)"),
+    "precision": ("precision", str, "bf16 (autocast, default) or fp32"),
+    "device": ("device", str, "auto (default), cpu or cuda"),
+    "validate-every": ("validate_every", int, "steps between looks at the validation loss (default 250)"),
+    "log-every": ("log_every", int, "steps a line of the log (default 25)"),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options; those not given stay absent, so that --resume can take them from the run."""
+    for option, (name, kind, text) in OPTIONS.items():
+        parser.add_argument(f"--{option}", dest=name, type=kind, default=argparse.SUPPRESS, help=text)
+    parser.add_argument("--out", required=True, metavar="DIR", help="the run's folder; new or empty, unless --resume")
+    parser.add_argument("--checkpoint-every", type=int, default=500, metavar="N", help="steps (default 500)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, settings as they were")
+    parser.add_argument("--export", metavar="FOLDER", help="at the end, write the model there in half precision")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Trains; 0 when finished, 130 after Ctrl-C. Raises ``UserError`` for bad input."""
+    from l2e_min.lab.recipe import PretrainSettings
+    from l2e_min.lab.run_folder import write_json
+    from l2e_min.lab.stopping import Interrupted
+
+    out = Path(arguments.out)
+    names = {field.name for field in dataclasses.fields(PretrainSettings)}
+    given = {name: value for name, value in vars(arguments).items() if name in names}
+    if arguments.checkpoint_every < 1:
+        raise UserError(f"--checkpoint-every must be at least 1, got {arguments.checkpoint_every}")
+    if out.exists() and not out.is_dir():
+        raise UserError(f"--out {out} is not a folder")
+    if arguments.resume:
+        settings = settings_to_resume(out, given)
+    elif out.is_dir() and any(out.iterdir()):
+        raise UserError(f"--out {out} is not empty; add --resume to go on with the run in it, or choose another folder")
+    else:
+        settings = PretrainSettings(**given)
+        out.mkdir(parents=True, exist_ok=True)
+        write_json(out / "settings.json", settings.as_dict())  # first of all, so that --resume works from here on
+    from l2e_min.lab.pretrain import pretrain
+
+    try:
+        result = pretrain(settings, out, checkpoint_every=arguments.checkpoint_every, progress=not arguments.quiet)
+    except Interrupted as stop:
+        again = ["l2e", "pretrain", "--out", str(out), "--checkpoint-every", str(arguments.checkpoint_every)]
+        again += ["--export", arguments.export] if arguments.export else []
+        print(
+            f"stopped after step {stop.step} of {settings.steps}, saved; go on with:\n  {shlex.join(again)} --resume",
+            file=sys.stderr,
+        )
+        return stop.status
+    print(
+        f"{settings.size} {settings.method}, seed {settings.seed}: {settings.steps} steps, {result['tokens']} tokens; "
+        f"validation loss {result['validation_loss']:.3f} nats a token, "
+        f"{result['validation_bits_per_byte']:.3f} bits per byte"
+    )
+    print(f"model: {out / 'model'}")
+    if arguments.export:
+        from l2e_min.lab.export import export_model
+
+        export_model(out, Path(arguments.export))
+        print(f"exported: {arguments.export}")
+    return 0
+
+
+def settings_to_resume(out: Path, given: dict):
+    """The settings of the run in ``out``; raises ``UserError`` naming the first one that was ``given`` differently."""
+    from l2e_min.lab.recipe import PretrainSettings
+    from l2e_min.lab.run_folder import read_json
+
+    stored = read_json(out / "settings.json")
+    if stored is None:
+        raise UserError(f"nothing to resume: there is no run in {out}; start it without --resume")
+    known = {field.name for field in dataclasses.fields(PretrainSettings)}
+    if unknown := set(stored) - known:
+        raise UserError(f"{out / 'settings.json'} holds unknown settings: {', '.join(sorted(unknown))}")
+    settings = PretrainSettings(**stored)
+    asked = PretrainSettings(**{**stored, **given})
+    for name in sorted(given):
+        if getattr(settings, name) != getattr(asked, name):
+            raise UserError(
+                f"cannot resume with another {name}: the run in {out} has {getattr(settings, name)!r}, "
+                f"asked for {getattr(asked, name)!r}"
+            )
+    return settings

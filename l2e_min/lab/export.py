@@ -1,0 +1,109 @@
+"""A finished run as a small folder that ships: half-precision weights, tokenizer, log, and a card."""
+
+import json
+import shutil
+from pathlib import Path
+
+from l2e_min.lab.errors import UserError
+from l2e_min.lab.run_folder import read_json
+
+
+def export_model(run: Path, target: Path) -> dict:
+    """Writes the model of the finished run ``run`` to ``target``; what the card says, as a dictionary.
+
+    Weights are rounded to fp16 (``load_model`` gives float32 back); the validation loss is measured again with the
+    rounded weights. Raises ``UserError`` where the run is not finished, or ``target`` holds something else.
+    """
+    import torch
+
+    from l2e_min.lab.mini_pythia import load_model, no_bars, parameter_counts
+    from l2e_min.lab.pretrain import validate
+    from l2e_min.lab.recipe import PretrainSettings
+    from l2e_min.lab.training_text import prepare_text
+
+    result = read_json(run / "result.json")
+    if result is None:
+        raise UserError(f"there is no finished run in {run}; finish it with: l2e pretrain --out {run} --resume")
+    if target.is_dir() and any(target.iterdir()) and not (target / "model.safetensors").is_file():
+        raise UserError(f"{target} holds something that is not an exported model; choose another folder")
+    settings = PretrainSettings(**result["settings"])
+    target.mkdir(parents=True, exist_ok=True)
+    model, tokenizer = load_model(run / "model")
+    with no_bars():
+        model.to(torch.float16).save_pretrained(target)
+    tokenizer.save_pretrained(target)
+    shutil.copyfile(run / "training_log.csv", target / "training_log.csv")
+    text = prepare_text(settings, run, progress=False)
+    text.check_same(result["text"])
+    model = model.to(settings.device, torch.float32)
+    losses = validate(model, text, settings, rows=8 * settings.validation_rows)
+    everything, without_embeddings = parameter_counts(model)
+    facts = {
+        **result,
+        **{f"exported_{name}": value for name, value in losses.items()},
+        "parameters": everything,
+        "parameters_without_embeddings": without_embeddings,
+    }
+    facts.pop("tokens_per_second")  # a fact about a machine
+    (target / "training.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    (target / "README.md").write_text(model_card(facts), encoding="utf-8")
+    return facts
+
+
+def command(settings: dict) -> str:
+    """The command that trains with these settings; what equals the default is left out."""
+    from l2e_min.lab.commands.pretrain import OPTIONS
+    from l2e_min.lab.recipe import PretrainSettings
+
+    usual = PretrainSettings(size=settings["size"]).as_dict()
+    shown = ["size", "method", "text", "steps", "seed"]
+    words = []
+    for option, (name, _, _) in OPTIONS.items():
+        if name in shown or (settings[name] != usual[name] and name != "device"):
+            words += [f"--{option}", str(settings[name])]
+    return " ".join(["l2e pretrain", *words, "--out runs/again"])
+
+
+def model_card(facts: dict) -> str:
+    """The model card in Markdown, written from the run's own record."""
+    s, text, v = facts["settings"], facts["text"], facts["versions"]
+    return f"""# Mini Pythia {s["size"]}
+
+A language model of {facts["parameters"]:,} parameters ({facts["parameters_without_embeddings"]:,} without the
+embeddings) in Pythia's architecture (GPT-NeoX; Biderman et al. 2023, arXiv:2304.01373), trained from scratch by this
+project so that the book's measurements run without a download. It is made for studying neurons, and is no use as an
+assistant.
+
+| | |
+| --- | --- |
+| scale | {s["size"]} (hidden x layers), context {s["context"]} tokens |
+| tokenizer | byte-level BPE, trained on the same text; {text["validation_bytes_per_token"]:.2f} bytes a token |
+| text | `{text["name"]}`, {text["training_documents"]:,} documents, {text["training_tokens"]:,} tokens |
+| fingerprint of the text | `{text["fingerprint"]}` |
+| held out | {text["validation_documents"]:,} documents, {text["validation_tokens"]:,} tokens, split by file |
+| trained on | {facts["tokens"]:,} tokens ({facts["tokens"] / text["training_tokens"]:.2f} readings of the text) |
+| held-out loss | {facts["validation_loss"]:.3f} nats a token, {facts["validation_bits_per_byte"]:.3f} bits per byte |
+| the same in half precision, as shipped | {facts["exported_validation_loss"]:.3f} nats, \
+{facts["exported_validation_bits_per_byte"]:.3f} bits per byte |
+| versions | {", ".join(f"{name} {number}" for name, number in v.items())} |
+
+## Recipe
+AdamW (betas {s["betas"][0]}, {s["betas"][1]}; epsilon {s["epsilon"]:g}; weight decay {s["weight_decay"]} on
+matrices), peak learning rate {s["learning_rate"]:g}, cosine to {s["final_share"]:.0%} with warm-up over
+{s["warmup_share"]:.0%} of the steps (at least 20), gradients clipped at {s["clip"]:g}, {s["batch"]} rows of
+{s["context"]} tokens a step, {s["precision"]} arithmetic with float32 weights. `training_log.csv` holds the losses,
+`training.json` every setting. The command:
+
+    {command(s)}
+
+The same digits need the same text (so the same package versions), the same PyTorch and a similar processor.
+
+## Text and licence
+The text is what a Python installation carries: code, documentation, data tables and message catalogues of open-source
+packages, each under its own open-source licence. It is read at run time; none of it ships here. The weights are under
+this project's licence (MIT), as far as weights can be licensed at all.
+
+## Limits
+It has seen mostly code and technical English, and a few kilobytes of each other language. It repeats itself, invents
+names, knows no facts, and was not filtered or aligned. Weights are stored as fp16 safetensors and used as float32.
+"""

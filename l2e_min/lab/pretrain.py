@@ -1,0 +1,176 @@
+"""Pretraining a Pythia, mini or real, so that it can be stopped or killed at any moment and goes on bit for bit.
+
+The run's folder holds ``settings.json``, the tokenizer, ``training_log.csv``, ``checkpoints/`` and, at the end,
+``model/`` and ``result.json``.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from l2e_min.lab.checkpoint import latest_checkpoint, load_checkpoint, restore, save_checkpoint
+from l2e_min.lab.errors import UserError
+from l2e_min.lab.mini_pythia import no_bars, untrained
+from l2e_min.lab.random_state import random_state, restore_random_state
+from l2e_min.lab.recipe import PretrainSettings, learning_rate_at, make_optimizer
+from l2e_min.lab.run_folder import TrainingLog, read_json, versions, write_json
+from l2e_min.lab.stopping import Interrupted, stop_requests
+from l2e_min.lab.training_text import TrainingText, prepare_text
+
+Attach = Callable[[nn.Module], tuple[Callable[[], Tensor] | None, dict[str, Any]]]
+"""Given the model: a penalty to add to the loss (or None), and what must be saved with a checkpoint, by name.
+
+The saved objects have ``state_dict`` and ``load_state_dict``. An ``Inhibitor`` fits:
+``lambda model: ((i := Inhibitor(model, ...)).penalty, {"inhibitor": i})``.
+"""
+
+
+def pretrain(
+    settings: PretrainSettings,
+    out: Path,
+    *,
+    checkpoint_every: int = 500,
+    attach: Attach | None = None,
+    progress: bool = True,
+) -> dict:
+    """Trains from the latest checkpoint in ``out``, or from the start where there is none; what result.json holds.
+
+    Raises ``UserError`` for text too short or a checkpoint of other text, ``Interrupted`` after Ctrl-C or SIGTERM.
+    """
+    if checkpoint_every < 1:
+        raise UserError(f"checkpoint-every must be at least 1, got {checkpoint_every}")
+    out.mkdir(parents=True, exist_ok=True)
+    if result := read_json(out / "result.json"):
+        return result
+    text = prepare_text(settings, out, progress=progress)
+    model = untrained(settings.size, seed=settings.seed, vocabulary=len(text.tokenizer), context=settings.context)
+    model.to(settings.device).train()
+    torch.manual_seed(settings.seed)  # for methods that draw at random; plain training draws nothing
+    optimizer = make_optimizer(model, settings)
+    penalty, extras = attach(model) if attach else (None, {})
+    saved = {"model": model, "optimizer": optimizer, **extras}
+    log = TrainingLog(out / "training_log.csv")
+    first = 0
+    loss_sum = torch.zeros((), device=settings.device)  # since the last line of the log
+    if checkpoint := latest_checkpoint(out / "checkpoints"):
+        first, parts, state = load_checkpoint(checkpoint)
+        text.check_same(state["text"])
+        for name, target in saved.items():
+            restore(name, target, parts.get(name))
+        restore_random_state(parts["random"])
+        loss_sum.copy_(parts["loss_sum"])
+        log.truncate(state["log_bytes"])
+    else:
+        log.truncate(0)
+
+    def save(step: int) -> None:
+        parts = {name: target.state_dict() for name, target in saved.items()}
+        parts |= {"random": random_state(), "loss_sum": loss_sum}
+        state = {"text": text.summary, "log_bytes": log.sync(), "settings": settings.as_dict(), "versions": versions()}
+        save_checkpoint(out / "checkpoints", step, parts, state)
+
+    started = time.perf_counter()
+    with stop_requests() as request, progress_bar(settings, first, progress) as bar:
+        for done in range(first + 1, settings.steps + 1):
+            inputs, targets = text.training.read((done - 1) * settings.batch, settings.batch)  # (batch, context) each
+            rate = learning_rate_at(done - 1, settings)
+            loss, norm = training_step(model, optimizer, inputs, targets, rate, settings, penalty)
+            loss_sum += loss
+            bar.update()
+            if done % settings.log_every == 0:
+                mean_loss = loss_sum.item() / settings.log_every
+                loss_sum.zero_()
+                if not math.isfinite(mean_loss):
+                    raise UserError(f"the loss is {mean_loss} at step {done}: a lower --learning-rate may help")
+                look = validate(model, text, settings) if done % settings.validate_every == 0 else {}
+                log.add(done, done * settings.batch * settings.context, mean_loss, rate, norm.item(), look)
+                bar.set_postfix_str(f"loss {mean_loss:.3f}", refresh=False)
+            last = done == settings.steps
+            if done % checkpoint_every == 0 or last or request.status:
+                save(done)
+            if request.status and not last:
+                raise Interrupted(done, request.status)
+    seconds = time.perf_counter() - started
+    with no_bars():
+        model.eval().save_pretrained(out / "model")
+    text.tokenizer.save_pretrained(out / "model")
+    result = {
+        "settings": settings.as_dict(),
+        "text": text.summary,
+        "tokens": settings.steps * settings.batch * settings.context,
+        **validate(model, text, settings, rows=8 * settings.validation_rows),
+        "tokens_per_second": round((settings.steps - first) * settings.batch * settings.context / seconds),
+        "versions": versions(),
+    }
+    write_json(out / "result.json", result)
+    return result
+
+
+def training_step(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    inputs: Tensor,
+    targets: Tensor,
+    rate: float,
+    settings: PretrainSettings,
+    penalty: Callable[[], Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One step on ``inputs`` and ``targets`` (batch, context); the loss in nats a token, and the gradient's norm.
+
+    ``penalty`` is what an inhibitor adds to the loss; the loss that is returned is without it.
+    """
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    inputs, targets = inputs.to(settings.device), targets.to(settings.device)
+    loss = next_token_loss(model, inputs, targets, settings)
+    total = loss if penalty is None else loss + penalty()
+    optimizer.zero_grad(set_to_none=True)
+    total.backward()
+    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
+    optimizer.step()
+    return loss.detach(), norm
+
+
+def next_token_loss(model: nn.Module, inputs: Tensor, targets: Tensor, settings: PretrainSettings) -> Tensor:
+    """Mean cross-entropy in nats a token of predicting ``targets`` (batch, context) from ``inputs``."""
+    with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16"):
+        logits = model(input_ids=inputs, use_cache=False).logits  # (batch, context, vocabulary)
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+
+@torch.no_grad()
+def validate(
+    model: nn.Module, text: TrainingText, settings: PretrainSettings, rows: int | None = None
+) -> dict[str, float]:
+    """Loss in nats a token, and bits per byte, on a fixed, evenly spread sample of the held-out text.
+
+    ``rows`` of ``context`` tokens each (default: ``validation_rows``). Bits per byte can be compared between
+    tokenizers, nats a token cannot.
+    """
+    training = model.training
+    model.eval()
+    total, numbers = 0.0, text.validation.spread(rows or settings.validation_rows)
+    for start in range(0, len(numbers), settings.batch):
+        inputs, targets = text.validation.rows(numbers[start : start + settings.batch])
+        loss = next_token_loss(model, inputs.to(settings.device), targets.to(settings.device), settings)
+        total += loss.item() * len(inputs)
+    model.train(training)
+    loss = total / len(numbers)
+    return {
+        "validation_loss": loss,
+        "validation_bits_per_byte": loss / math.log(2) / text.summary["validation_bytes_per_token"],
+    }
+
+
+def progress_bar(settings: PretrainSettings, first: int, show: bool):
+    """The bar of a run that starts after step ``first``."""
+    from tqdm.auto import tqdm
+
+    name = f"{settings.size} {settings.method}"
+    return tqdm(total=settings.steps, initial=first, desc=name, unit="step", disable=not show, dynamic_ncols=True)

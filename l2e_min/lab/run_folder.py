@@ -1,0 +1,75 @@
+"""What a training run leaves in its folder beside the checkpoints: settings, log, versions."""
+
+import json
+import os
+import platform
+from pathlib import Path
+
+from l2e_min.lab.checkpoint import sync
+from l2e_min.lab.errors import UserError
+
+COLUMNS = (
+    "step",
+    "tokens",
+    "loss",
+    "learning_rate",
+    "gradient_norm",
+    "validation_loss",
+    "validation_bits_per_byte",
+)
+"""Losses in nats a token; the training loss is the mean since the line before, the norm is the one before clipping."""
+
+
+class TrainingLog:
+    """A CSV file that can be cut back to where a checkpoint was, so that a resumed run leaves no line twice."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def add(self, step: int, tokens: int, loss: float, rate: float, norm: float, losses: dict[str, float]) -> None:
+        """Appends a line; ``losses`` may hold the two validation columns, else they stay empty."""
+        looks = [f"{losses[c]:.6f}" if c in losses else "" for c in COLUMNS[5:]]
+        with open(self.path, "a", encoding="utf-8", newline="") as file:
+            file.write(",".join([str(step), str(tokens), f"{loss:.6f}", f"{rate:.6g}", f"{norm:.6f}", *looks]) + "\n")
+
+    def sync(self) -> int:
+        """Forces the lines to the disk; the file's length in bytes."""
+        return sync(self.path)
+
+    def truncate(self, n_bytes: int) -> None:
+        """Cuts the file back to its first ``n_bytes``; to its heading alone where that is 0."""
+        if n_bytes == 0:
+            self.path.write_text(",".join(COLUMNS) + "\n", encoding="utf-8")
+        elif not self.path.is_file() or self.path.stat().st_size < n_bytes:
+            raise UserError(f"{self.path} is shorter than its checkpoint says; start again in an empty folder")
+        else:
+            os.truncate(self.path, n_bytes)
+
+
+def write_json(path: Path, content: dict) -> None:
+    """Writes a file so that a killed run leaves either all of it or none."""
+    temporary = path.with_suffix(".json.tmp")
+    temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    sync(temporary)
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> dict | None:
+    """The file's contents, or None where there is none. Raises ``UserError`` for one that cannot be read."""
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise UserError(f"{path} cannot be read: {error}") from error
+
+
+def versions() -> dict[str, str]:
+    """The versions that decide the digits of a run."""
+    import numpy
+    import tokenizers
+    import torch
+    import transformers
+
+    packages = {m.__name__: m.__version__ for m in (numpy, tokenizers, torch, transformers)}
+    return {"python": platform.python_version(), **packages}
