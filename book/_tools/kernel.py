@@ -1,4 +1,4 @@
-"""The kernel in which chapters run and are compared: one thread, no progress bars, nothing of the reader's own settings.
+"""The kernel in which chapters run and are compared: one thread, no progress bars, none of the reader's own settings.
 
 A progress bar holds timings, so two runs would never agree. A reader's own Jupyter shows them as usual.
 """
