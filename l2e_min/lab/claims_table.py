@@ -1,0 +1,94 @@
+"""How rows of the claims ledger look: plain text, HTML and plain data."""
+
+from dataclasses import asdict, dataclass
+from html import escape
+from math import floor, log10
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+from l2e_min.lab.measurement import Measurement
+from l2e_min.lab.verdicts import Finding, Verdict
+
+if TYPE_CHECKING:
+    from l2e_min.lab.claims import Claim, Result
+
+SIGN = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "≈", "not yet": "…"}
+"""A sign beside the word, so that a verdict is found at a glance and without colour."""
+
+Row = tuple["Claim", "Result | None", Verdict]
+
+
+@dataclass(frozen=True, repr=False)
+class ClaimsTable:
+    """Claims with results and verdicts; shows itself as text and as HTML, both the same on every machine."""
+
+    rows: tuple[Row, ...]
+    numbers: bool = False
+
+    def __repr__(self) -> str:
+        blocks = []
+        for claim, result, verdict in self.rows:
+            seeds = f", {_seeds(result)}" if result else ""
+            blocks.append(f"{claim.id}  {SIGN[verdict.status]} {verdict.status}{seeds}")
+            for text in (claim.statement, f"rule: {claim.rule_in_words}", self._reason(result, verdict)):
+                blocks.append(
+                    fill(text, 110, initial_indent="     ", subsequent_indent="     ", break_long_words=False)
+                )
+        return "\n".join(blocks)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f'<th scope="col">{name}</th>' for name in ("claim", "verdict", "rule fixed before the run"))
+        body = []
+        for claim, result, verdict in self.rows:
+            source = escape(f"{claim.source}, {claim.where}")
+            cells = (
+                f"<b>{claim.id}</b> {escape(claim.statement)} <small>({source})</small>",
+                f"<b>{SIGN[verdict.status]} {verdict.status}</b><br><small>{_seeds(result)}</small>",
+                f"{escape(claim.rule_in_words)}<br><small>{escape(self._reason(result, verdict))}</small>",
+            )
+            style = 'style="text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere"'
+            body.append("<tr>" + "".join(f"<td {style}>{cell}</td>" for cell in cells) + "</tr>")
+        return (
+            '<div style="overflow-x:auto"><table class="claims">'
+            f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+        )
+
+    def data(self) -> list[dict[str, Any]]:
+        """One plain dictionary a claim, ready for JSON."""
+        return [row_data(*row) for row in self.rows]
+
+    def _reason(self, result: "Result | None", verdict: Verdict) -> str:
+        if not self.numbers or result is None or not verdict.findings:
+            return verdict.reason
+        return "; ".join(finding_words(finding, result.measurements[finding.measure]) for finding in verdict.findings)
+
+
+def row_data(claim: "Claim", result: "Result | None", verdict: Verdict) -> dict[str, Any]:
+    """Everything about one claim as a plain dictionary."""
+    kept = ("id", "statement", "source", "where", "published", "test", "measures", "minimum_seeds", "chapter")
+    about = {name: getattr(claim, name) for name in kept} | {"rule": claim.rule, "rule_in_words": claim.rule_in_words}
+    return about | {"verdict": verdict.status, "reason": verdict.reason, "result": asdict(result) if result else None}
+
+
+def finding_words(finding: Finding, m: Measurement) -> str:
+    """One bound and what was measuredand what became of it."""
+    return f"{finding.measure} {measured(m)} ({finding.bound}: {finding.outcome})"
+
+
+def measured(m: Measurement) -> str:
+    """Value and interval to two significant digits of the interval's (or the value's) size."""
+    unit = f" {m.unit}" if m.unit else ""
+    if m.low == m.high:
+        return f"{_short(m.value)}{unit}"
+    return f"{_short(m.value)} [{_short(m.low)}, {_short(m.high)}]{unit}"
+
+
+def _short(x: float) -> str:
+    if x == 0:
+        return "0"
+    size = floor(log10(abs(x)))
+    return f"{x:.1e}" if size < -4 or size > 5 else f"{round(x, 1 - size):.{max(0, 1 - size)}f}"
+
+
+def _seeds(result: "Result | None") -> str:
+    return "" if result is None else f"{result.seeds} seed{'s' if result.seeds > 1 else ''}, {result.profile}"
