@@ -1,7 +1,7 @@
-"""Sphinx extension: gives the pictures of a notebook the alternative text that their outputs carry.
+"""Sphinx extension of this book: pictures that speak, and formulas on every page.
 
-IPython and nbconvert keep the text in the output's metadata, under ``image/png`` -> ``alt``; myst-nb reads width and
-height there and leaves this one out.
+IPython and nbconvert keep a picture's alternative text in the output's metadata, under ``image/png`` -> ``alt``; myst-nb
+reads width and height there and leaves the text out.
 """
 
 
@@ -16,6 +16,7 @@ def with_alt(render):
                 image["alt"] = alt
         return found
 
+    render_image.speaks = True
     return render_image
 
 
@@ -24,5 +25,5 @@ def setup(app):
 
     if not getattr(NbElementRenderer.render_image, "speaks", False):
         NbElementRenderer.render_image = with_alt(NbElementRenderer.render_image)
-        NbElementRenderer.render_image.speaks = True
+    app.set_html_assets_policy("always")  # a widget's label may hold maths on a page that holds none
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
