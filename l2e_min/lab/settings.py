@@ -65,7 +65,7 @@ class Settings:
         return settings
 
     def describe(self, cost: str = "") -> str:
-        """What a chapter's first cell prints: profile, on what, and what it costs (``cost``: this chapter's own words)."""
+        """What a chapter's first cell prints: profile, on what, and what it costs (``cost``: a chapter's own)."""
         where = {"cpu": "CPU", "cuda": "one GPU"}[self.device]
         model = self.model if self.model.startswith("hub:") else f"the shipped mini Pythia {self.model}"
         text = "text that is installed anyway" if self.text == "installed" else self.text
