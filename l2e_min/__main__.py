@@ -8,7 +8,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         from l2e_min.lab.cli import main as lab_main
     except ModuleNotFoundError as error:
-        print(f'l2e: the command line needs the package {error.name!r}; run: pip install "l2e-min[lab]"', file=sys.stderr)
+        print(
+            f'l2e: the command line needs the package {error.name!r}; run: pip install "l2e-min[lab]"', file=sys.stderr
+        )
         return 2
     return lab_main(argv)
 

@@ -1,0 +1,234 @@
+"""The four parts together on any model: moments, phi, retrieval and inhibition at chosen sites (W24 3.3, W25 4)."""
+
+import copy
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from l2e_min.fused import batch_sums
+from l2e_min.inhibition import PENALTY_FORMS, deactivate, ms_penalty
+from l2e_min.moments import RunningMoments
+from l2e_min.monosemanticity import denominator, monosemantic_scale
+from l2e_min.report import Report, site_row
+from l2e_min.retrieval import MovingThreshold, TopK
+from l2e_min.sites import find_sites
+
+STRENGTHS = {"reverse": 1.0, "freeze": 0.0, "straight_through": -1.0}  # W24 E.3: D of RD, naive (a), naive (b)
+FORGOTTEN_PENALTIES = 256  # forwards without a call of penalty() after which something is surely wrong
+
+
+class Inhibitor:
+    """Finds monosemantic neurons while a model trains and inhibits them. Adds no parameter and changes no shape.
+
+        inhibitor = Inhibitor(model, "middle-2")
+        loss = model(...).loss + inhibitor.penalty()
+
+    Args:
+        model: any module. It is not wrapped: hooks are put on the sites and taken off by :meth:`remove`.
+        sites: modules, their names, or ``"middle-2"``, ``"middle-third"``, ``"all"``; see :mod:`l2e_min.sites`.
+        retrieval: a :class:`MovingThreshold` or :class:`TopK`; every site gets its own copy. Default
+            ``MovingThreshold(0.02)`` (W25).
+        inhibition: ``"reverse"``, ``"freeze"``, ``"straight_through"`` (W24) or a penalty: ``"log_ms"`` (W25), ``"ms"``,
+            ``"invariant_log_ms"``.
+        weight: lambda of the penalty. 0.003 changes MS visibly; from 0.01 on small models turned their MLPs into
+            constants to escape the penalty, so watch S^2 in :meth:`report`.
+        strength: multiplies D of the deactivating kinds (MEmeL-Tune).
+        start_after: l_s, batches before anything is inhibited; the authors' code uses 10 (W24 C.2).
+        forget_after: n_f, see :class:`RunningMoments`; the authors' code uses 10 (W24 C.1). None: never forget.
+        floor: eps of W24 Algorithm 2; the authors' code uses 1/100.
+        penalty_in: ``"loss"``: you add :meth:`penalty` to the loss. ``"backward"``: its gradient is added during the
+            backward pass, with no line in the training loop.
+        loss_scale: with ``"backward"``, what your loss is multiplied by before ``backward()``: a number such as 1/4 for
+            four accumulated batches, a function that returns it, or a ``torch.amp.GradScaler``.
+        checked: look at every batch from the host and raise FloatingPointError, naming the module, at a NaN or infinity.
+            Without it such a batch is left out of the moments and counted (``skipped`` in the report).
+
+    In ``eval()`` and between :meth:`pause` and :meth:`resume` the model behaves as if there were no inhibitor.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        sites,
+        retrieval: MovingThreshold | TopK | None = None,
+        inhibition: str = "log_ms",
+        weight: float = 0.003,
+        strength: float = 1.0,
+        start_after: int = 10,
+        forget_after: int | None = 10,
+        floor: float = 0.01,
+        penalty_in: str = "loss",
+        loss_scale: float | Callable | object = 1.0,
+        checked: bool = False,
+    ):
+        if inhibition not in (*STRENGTHS, *PENALTY_FORMS):
+            raise ValueError(f"inhibition is {inhibition!r}; expected one of {', '.join((*STRENGTHS, *PENALTY_FORMS))}")
+        if penalty_in not in ("loss", "backward"):
+            raise ValueError(f"penalty_in is {penalty_in!r}; expected 'loss' or 'backward'")
+        self.model, self.inhibition, self.weight, self.strength = model, inhibition, weight, strength
+        self.start_after, self.forget_after, self.floor = start_after, forget_after, floor
+        self.penalty_in, self.loss_scale, self.checked = penalty_in, loss_scale, checked
+        self.retrieval = MovingThreshold(0.02) if retrieval is None else retrieval
+        self.sites = find_sites(model, sites)
+        self.states: dict[str, SiteState] = {}  # by site name; made when a site first sees values
+        self._penalties: list[Tensor] = []
+        self._paused = False
+        self._handles = [self._hook(site) for site in self.sites]
+
+    def _hook(self, site):
+        if site.side == "input":
+            return site.module.register_forward_pre_hook(
+                lambda module, inputs: (self._visit(site, inputs[0]), *inputs[1:]) if self._active(module) else None
+            )
+
+        def after(module, inputs, output):
+            if not self._active(module):
+                return None
+            if isinstance(output, tuple):  # a transformer block: hidden states first
+                return (self._visit(site, output[0]), *output[1:])
+            return self._visit(site, output)
+
+        return site.module.register_forward_hook(after)
+
+    def _active(self, module: nn.Module) -> bool:
+        return module.training and not self._paused
+
+    def _visit(self, site, z: Tensor) -> Tensor:
+        """One batch of values ``z`` (..., N) at one site: observe, select, inhibit."""
+        if self.checked and not torch.isfinite(z).all():
+            raise FloatingPointError(
+                f"NaN or infinity in the {site.side} of {site.name or 'the model'} ({type(site.module).__name__})"
+            )
+        state = self._state(site.name, z)
+        mean, var = state.moments.mean.clone(), state.moments.var.clone()  # of the values before this batch
+        mask, started = state.observe(z, self.floor, self.start_after)
+        if self.inhibition in STRENGTHS:
+            return deactivate(z, mean, mask & started, STRENGTHS[self.inhibition] * self.strength)
+        if not (torch.is_grad_enabled() and z.requires_grad):
+            return z
+        weight = self.weight * started  # scalar; cheaper than clearing the mask
+        if self.penalty_in == "backward":
+            return _PenaltyGradient.apply(z, mean, var, mask, weight, self.inhibition, self._loss_scale)
+        if len(self._penalties) >= FORGOTTEN_PENALTIES * len(self.sites):
+            raise RuntimeError(
+                f"{FORGOTTEN_PENALTIES} batches went by without inhibitor.penalty(): add it to the loss of every step, "
+                "or use penalty_in='backward'"
+            )
+        self._penalties.append(weight * ms_penalty(z, mean, var, mask, self.inhibition))
+        return z
+
+    def _state(self, name: str, z: Tensor) -> "SiteState":
+        if name not in self.states:
+            self.states[name] = SiteState(z.shape[-1], self.forget_after, self.retrieval)
+        state = self.states[name]
+        return state if state.moments.mean.device == z.device else state.to(z.device)
+
+    def _loss_scale(self) -> float | Tensor:
+        if hasattr(self.loss_scale, "_get_scale_async"):  # GradScaler; get_scale() would wait for the device
+            return self.loss_scale._get_scale_async() if self.loss_scale.is_enabled() else 1.0
+        return self.loss_scale() if callable(self.loss_scale) else self.loss_scale
+
+    def penalty(self) -> Tensor:
+        """What the forward passes since the last call add to the loss: scalar with gradient, summed over the sites.
+
+        0 for the deactivating kinds, with ``penalty_in="backward"``, in ``eval()`` and while paused.
+        """
+        penalties, self._penalties = self._penalties, []
+        if penalties:
+            return torch.stack([p.to(penalties[0].device) for p in penalties]).sum()
+        parameter = next(self.model.parameters(), torch.zeros(()))
+        return torch.zeros((), device=parameter.device)
+
+    def pause(self) -> None:
+        """Stops observing and inhibiting until :meth:`resume`; moments and thresholds keep their values."""
+        self._paused = True
+
+    def resume(self) -> None:
+        """Goes on after :meth:`pause`."""
+        self._paused = False
+
+    def remove(self) -> None:
+        """Takes the hooks off. The model is what it would be had there never been an inhibitor, but for its training."""
+        for handle in self._handles:
+            handle.remove()
+        self._handles, self._penalties = [], []
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """All moments and thresholds as one flat dictionary of tensors, fit for safetensors."""
+        return {f"{name}/{key}": t for name, state in self.states.items() for key, t in state.state_dict().items()}
+
+    def load_state_dict(self, state_dict: dict[str, Tensor]) -> None:
+        """Restores what :meth:`state_dict` gave; sites that have not seen values yet are made from it."""
+        names = {site.name for site in self.sites}
+        by_site: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in state_dict.items():
+            by_site.setdefault(key.rpartition("/")[0], {})[key.rpartition("/")[2]] = tensor
+        if unknown := set(by_site) - names:
+            raise ValueError(
+                f"the state is of other sites: {', '.join(sorted(unknown))}; this inhibitor has {', '.join(sorted(names))}"
+            )
+        states = {}
+        for name, entries in by_site.items():
+            states[name] = SiteState(len(entries["moments.mean"]), self.forget_after, self.retrieval)
+            states[name].load_state_dict(entries)
+            states[name].to(entries["moments.mean"].device)
+        self.states = states
+
+    def report(self) -> Report:
+        """A row a site: what it has seen and selected. ``print(inhibitor.report())``. Reads from the device."""
+        return Report([site_row(name, state) for name, state in self.states.items()])
+
+
+class SiteState(nn.Module):
+    """What an inhibitor remembers of one site: buffers only."""
+
+    def __init__(self, n_neurons: int, forget_after: int | None, retrieval: nn.Module):
+        super().__init__()
+        self.moments = RunningMoments(n_neurons, forget_after)
+        self.retrieval = copy.deepcopy(retrieval).train()
+        self.register_buffer("share", torch.zeros(()))  # selected pairs of the last batch
+
+    @torch.no_grad()
+    def observe(self, z: Tensor, floor: float, start_after: int) -> tuple[Tensor, Tensor]:
+        """Selects among ``z`` (..., N) by the moments so far, then takes ``z`` into them.
+
+        Returns the mask in the shape of ``z`` and a boolean scalar: whether inhibition has started.
+        """
+        moments = self.moments
+        flat = moments.flat(z)  # (b, N)
+        if len(flat) == 0:
+            return torch.zeros_like(z, dtype=torch.bool), torch.zeros((), dtype=torch.bool, device=z.device)
+        ready = moments.count > 1  # a variance exists
+        started = ready & (moments.batches >= start_after)
+        centre = moments.centre(flat)
+        if isinstance(self.retrieval, MovingThreshold):  # phi and the comparison ride along with the sums
+            sums = batch_sums(flat, centre, denominator(moments.var, floor), self.retrieval.tau)
+            mask, selected = sums.mask.view(z.shape), sums.selected.sum()
+        else:
+            sums = batch_sums(flat, centre)
+            mask = self.retrieval(monosemantic_scale(z.detach(), moments.mean, moments.var, floor))
+            selected = torch.count_nonzero(mask)
+        ok = moments.update_from_sums(len(flat), sums, centre)
+        self.share.copy_(selected / mask.numel())
+        if isinstance(self.retrieval, MovingThreshold):
+            self.retrieval.move(self.share, ok & ready)
+        return mask, started
+
+
+class _PenaltyGradient(torch.autograd.Function):
+    """The identity, whose backward adds the gradient of ``scale * weight * ms_penalty`` to the one that arrives."""
+
+    @staticmethod
+    def forward(ctx, z, mean, var, mask, weight, form, loss_scale):
+        ctx.save_for_backward(z, mean, var, mask, weight)
+        ctx.form, ctx.loss_scale = form, loss_scale
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx, gradient):
+        z, mean, var, mask, weight = ctx.saved_tensors
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            (extra,) = torch.autograd.grad(ms_penalty(z, mean, var, mask, ctx.form), z)
+        return gradient + ctx.loss_scale() * weight * extra, None, None, None, None, None, None
