@@ -29,8 +29,8 @@ class Inhibitor:
         sites: modules, their names, or ``"middle-2"``, ``"middle-third"``, ``"all"``; see :mod:`l2e_min.sites`.
         retrieval: a :class:`MovingThreshold` or :class:`TopK`; every site gets its own copy. Default
             ``MovingThreshold(0.02)`` (W25).
-        inhibition: ``"reverse"``, ``"freeze"``, ``"straight_through"`` (W24) or a penalty: ``"log_ms"`` (W25), ``"ms"``,
-            ``"invariant_log_ms"``.
+        inhibition: ``"reverse"``, ``"freeze"``, ``"straight_through"`` (W24) or a penalty: ``"log_ms"`` (W25),
+            ``"ms"``, ``"invariant_log_ms"``.
         weight: lambda of the penalty. 0.003 changes MS visibly; from 0.01 on small models turned their MLPs into
             constants to escape the penalty, so watch S^2 in :meth:`report`.
         strength: multiplies D of the deactivating kinds (MEmeL-Tune).
@@ -39,10 +39,10 @@ class Inhibitor:
         floor: eps of W24 Algorithm 2; the authors' code uses 1/100.
         penalty_in: ``"loss"``: you add :meth:`penalty` to the loss. ``"backward"``: its gradient is added during the
             backward pass, with no line in the training loop.
-        loss_scale: with ``"backward"``, what your loss is multiplied by before ``backward()``: a number such as 1/4 for
-            four accumulated batches, a function that returns it, or a ``torch.amp.GradScaler``.
-        checked: look at every batch from the host and raise FloatingPointError, naming the module, at a NaN or infinity.
-            Without it such a batch is left out of the moments and counted (``skipped`` in the report).
+        loss_scale: with ``"backward"``, what your loss is multiplied by before ``backward()``: a number such as 1/4
+            for four accumulated batches, a function that returns it, or a ``torch.amp.GradScaler``.
+        checked: look at every batch from the host and raise FloatingPointError, naming the module, at a NaN or an
+            infinity. Without it such a batch is left out of the moments and counted (``skipped`` in the report).
 
     In ``eval()`` and between :meth:`pause` and :meth:`resume` the model behaves as if there were no inhibitor.
     """
@@ -149,7 +149,7 @@ class Inhibitor:
         self._paused = False
 
     def remove(self) -> None:
-        """Takes the hooks off. The model is what it would be had there never been an inhibitor, but for its training."""
+        """Takes the hooks off: the model computes exactly what its parameters say."""
         for handle in self._handles:
             handle.remove()
         self._handles, self._penalties = [], []
@@ -165,9 +165,8 @@ class Inhibitor:
         for key, tensor in state_dict.items():
             by_site.setdefault(key.rpartition("/")[0], {})[key.rpartition("/")[2]] = tensor
         if unknown := set(by_site) - names:
-            raise ValueError(
-                f"the state is of other sites: {', '.join(sorted(unknown))}; this inhibitor has {', '.join(sorted(names))}"
-            )
+            given, here = ", ".join(sorted(unknown)), ", ".join(sorted(names))
+            raise ValueError(f"the state is of other sites: {given}; this inhibitor has {here}")
         states = {}
         for name, entries in by_site.items():
             states[name] = SiteState(len(entries["moments.mean"]), self.forget_after, self.retrieval)

@@ -42,7 +42,7 @@ class RunningMoments(nn.Module):
         """``z`` as (inputs, N), or a ValueError that says which shape was expected."""
         if z.ndim < 1 or z.shape[-1] != self.n_neurons:
             raise ValueError(
-                f"the values have shape {tuple(z.shape)}; expected (..., {self.n_neurons}): one entry per neuron in the last axis"
+                f"the values have shape {tuple(z.shape)}; expected (..., {self.n_neurons}), neurons in the last axis"
             )
         if not z.is_floating_point():
             raise ValueError(f"the values are {z.dtype}; expected a floating dtype")
@@ -88,7 +88,7 @@ class RunningMoments(nn.Module):
 
     @torch.no_grad()
     def merge(self, other: "RunningMoments") -> None:
-        """Takes in the inputs that ``other`` has seen, as if they had come here: the same lemma, on two sets of moments."""
+        """Takes in the inputs that ``other`` has seen, as if they had come here: the same lemma, on two moments."""
         if other.n_neurons != self.n_neurons:
             raise ValueError(f"cannot merge moments of {other.n_neurons} neurons into moments of {self.n_neurons}")
         b = other.count
@@ -99,8 +99,8 @@ class RunningMoments(nn.Module):
         self.skipped += other.skipped
 
     def _combine(self, m: Tensor, b: int | Tensor, delta: Tensor, batch_var: Tensor, ok: Tensor) -> None:
-        # W24 Lemma 3.2: m old inputs (mean, var), b new ones; delta = mu' - mu, batch_var = v' (divisor b). m b / (m + b)
-        # is formed in float64: as an integer the product would overflow past 2^31 inputs on both sides.
+        # W24 Lemma 3.2: m old inputs (mean, var), b new ones; delta = mu' - mu, batch_var = v' (divisor b).
+        # m b / (m + b) is formed in float64: as an integer the product would overflow past 2^31 inputs on both sides.
         kind = self.mean.dtype
         m_f, b_f = m.to(torch.float64), torch.as_tensor(b, dtype=torch.float64, device=m.device)
         total = (m_f + b_f).clamp_min(1)

@@ -25,9 +25,13 @@ class TopK(nn.Module):
         self.k, self.share = k, None if share is None else checked_share(share)
 
     def forward(self, phi: Tensor) -> Tensor:
-        """Boolean mask in the shape of ``phi`` (..., N). Of equal values, which are taken is arbitrary; NaN never is."""
-        rows = phi.reshape(1, -1) if self.share is not None else phi.reshape(phi.shape[0], -1)  # (samples, pairs)
-        k = pairs_in_share(self.share, rows.shape[1]) if self.share is not None else min(self.k, rows.shape[1])
+        """Boolean mask in the shape of ``phi`` (..., N). Which of equal values are taken is arbitrary; NaN never is."""
+        if self.share is not None:
+            rows = phi.reshape(1, -1)  # (1, all pairs)
+            k = pairs_in_share(self.share, rows.shape[1])
+        else:
+            rows = phi.reshape(phi.shape[0], -1)  # (samples, pairs of one)
+            k = min(self.k, rows.shape[1])
         rows = rows.masked_fill(rows.isnan(), -torch.inf)  # topk would rank NaN first
         values, index = rows.topk(k, dim=1, sorted=False)  # (samples, k)
         mask = torch.zeros_like(rows, dtype=torch.bool).scatter_(1, index, values > -torch.inf)
@@ -91,7 +95,7 @@ class MovingThreshold(nn.Module):
 
     @torch.no_grad()
     def move(self, share_above: Tensor, ok: Tensor | bool = True) -> None:
-        """Moves tau after a batch that had ``share_above`` (scalar) of its pairs selected; not where ``ok`` is false."""
+        """Moves tau after a batch with ``share_above`` (scalar) of its pairs selected; not where ``ok`` is false."""
         error = ((share_above - self.share) / self.share).clamp(-1, 2) * ok  # u
         same_sign = error * self.last_error > 0
         self.rate.mul_(torch.where(same_sign, self.FASTER, self.SLOWER)).clamp_(self.SLOW, self.FAST)

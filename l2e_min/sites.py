@@ -40,8 +40,8 @@ def find_sites(model: nn.Module, sites: str | nn.Module | Iterable) -> list[Site
 
     Args:
         sites: ``"middle-2"``, ``"middle-third"`` or ``"all"`` of a transformer's MLP blocks; or a module, a module's
-            name, or a list of these. A module stands for its output; write ``"name:input"`` or ``(module, "input")`` for
-            its input.
+            name, or a list of these. A module stands for its output; write ``"name:input"`` or ``(module, "input")``
+            for its input.
 
     Errors: ValueError for a name or module that the model does not have, and for a model without known MLP blocks.
     """
