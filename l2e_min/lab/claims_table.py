@@ -76,18 +76,15 @@ def finding_words(finding: Finding, m: Measurement) -> str:
 
 
 def measured(m: Measurement) -> str:
-    """Value and interval to two significant digits of the interval's (or the value's) size."""
+    """Value and interval, rounded so that the interval's width (or an exact value) keeps two significant digits."""
     unit = f" {m.unit}" if m.unit else ""
-    if m.low == m.high:
-        return f"{_short(m.value)}{unit}"
-    return f"{_short(m.value)} [{_short(m.low)}, {_short(m.high)}]{unit}"
+    size = floor(log10((m.high - m.low) or abs(m.value) or 1.0))
+    texts = [f"{x:.1e}" if not -5 < size < 6 else _rounded(x, 1 - size) for x in (m.value, m.low, m.high)]
+    return f"{texts[0]}{unit}" if m.low == m.high else f"{texts[0]} [{texts[1]}, {texts[2]}]{unit}"
 
 
-def _short(x: float) -> str:
-    if x == 0:
-        return "0"
-    size = floor(log10(abs(x)))
-    return f"{x:.1e}" if size < -4 or size > 5 else f"{round(x, 1 - size):.{max(0, 1 - size)}f}"
+def _rounded(x: float, decimals: int) -> str:
+    return f"{round(x, decimals) + 0.0:.{max(0, decimals)}f}"  # + 0.0 turns -0.0 into 0.0
 
 
 def _seeds(result: "Result | None") -> str:
