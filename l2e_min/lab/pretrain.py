@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from l2e_min.lab.checkpoint import latest_checkpoint, load_checkpoint, restore, save_checkpoint
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_pythia import no_bars, untrained
-from l2e_min.lab.random_state import random_state, restore_random_state
+from l2e_min.lab.random_state import random_state, restore_random_state, seed_generators
 from l2e_min.lab.recipe import PretrainSettings, learning_rate_at, make_optimizer
 from l2e_min.lab.run_folder import TrainingLog, read_json, versions, write_json
 from l2e_min.lab.stopping import Interrupted, stop_requests
@@ -37,10 +37,12 @@ def pretrain(
     *,
     checkpoint_every: int = 500,
     attach: Attach | None = None,
+    corpus: Any = None,
     progress: bool = True,
 ) -> dict:
     """Trains from the latest checkpoint in ``out``, or from the start where there is none; what result.json holds.
 
+    ``attach`` adds an inhibitor (see ``Attach``); ``corpus`` is read instead of loading ``settings.text``.
     Raises ``UserError`` for text too short or a checkpoint of other text, ``Interrupted`` after Ctrl-C or SIGTERM.
     """
     if checkpoint_every < 1:
@@ -48,10 +50,10 @@ def pretrain(
     out.mkdir(parents=True, exist_ok=True)
     if result := read_json(out / "result.json"):
         return result
-    text = prepare_text(settings, out, progress=progress)
+    text = prepare_text(settings, out, corpus=corpus, progress=progress)
     model = untrained(settings.size, seed=settings.seed, vocabulary=len(text.tokenizer), context=settings.context)
     model.to(settings.device).train()
-    torch.manual_seed(settings.seed)  # for methods that draw at random; plain training draws nothing
+    seed_generators(settings.seed)  # for methods that draw at random; plain training draws nothing
     optimizer = make_optimizer(model, settings)
     penalty, extras = attach(model) if attach else (None, {})
     saved = {"model": model, "optimizer": optimizer, **extras}

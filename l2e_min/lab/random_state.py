@@ -10,6 +10,13 @@ import numpy as np
 import torch
 
 
+def seed_generators(seed: int) -> None:
+    """Seeds PyTorch's, NumPy's global and Python's generators, for methods that draw at random."""
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)
+
+
 def random_state() -> dict:
     """The states of PyTorch's, NumPy's global and Python's generators."""
     version, numbers, gauss = random.getstate()

@@ -37,14 +37,16 @@ class TrainingText:
                 )
 
 
-def prepare_text(settings: PretrainSettings, out: Path, *, progress: bool = True) -> TrainingText:
+def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, progress: bool = True) -> TrainingText:
     """Reads the text, trains or loads the tokenizer (once: it is kept in ``out/tokenizer``), and tokenizes both splits.
 
+    ``corpus`` (default: ``load_corpus(settings.text)``) has ``name``, ``train``, ``validation`` and ``fingerprint``.
     Raises ``UserError`` for text that is too short, or a tokenizer with more entries than a real Pythia has.
     """
-    from l2e_min.lab.corpus import load_corpus
+    if corpus is None:
+        from l2e_min.lab.corpus import load_corpus
 
-    corpus = load_corpus(settings.text)
+        corpus = load_corpus(settings.text)
     kept = out / "tokenizer"
     training, validation = [d.text for d in corpus.train], [d.text for d in corpus.validation]
     if (kept / "tokenizer.json").is_file():
