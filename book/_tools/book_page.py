@@ -1,7 +1,7 @@
 """Sphinx extension of this book: pictures that speak, and formulas on every page.
 
-IPython and nbconvert keep a picture's alternative text in the output's metadata, under ``image/png`` -> ``alt``; myst-nb
-reads width and height there and leaves the text out.
+IPython and nbconvert keep a picture's alternative text in the output's metadata, under ``image/png`` -> ``alt``.
+myst-nb reads width and height there and leaves the text out.
 """
 
 

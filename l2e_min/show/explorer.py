@@ -163,16 +163,18 @@ def _indices(controls: dict[str, Control], values: Mapping) -> tuple[int, ...]:
 def _stacked(shown: Explorer, widgets):
     """Nested stacks, each level linked in the browser to its control."""
     width = picture_size(shown.frames[shown.start].data)[0]
-    layout = widgets.Layout(width="auto", max_width="100%", overflow="hidden")  # one for all: a page holds it once
-    style = widgets.HTML().style
+    # One layout and one style for all: a page then holds them once.
+    shared = {"layout": widgets.Layout(width="auto", max_width="100%", overflow="hidden")}
     selectors = list(shown.selectors.values())
 
     def build(key: tuple):
         if len(key) == len(selectors):
-            return widgets.HTML(shown.frames[key].to_html(width), layout=layout, style=style)
+            leaf = widgets.HTML(shown.frames[key].to_html(width), **shared)
+            shared["style"] = leaf.style
+            return leaf
         selector = selectors[len(key)]
         children = [build((*key, index)) for index in range(len(selector.options))]
-        stack = widgets.Stack(children, selected_index=selector.index, layout=layout)
+        stack = widgets.Stack(children, selected_index=selector.index, layout=shared["layout"])
         widgets.jslink((selector, "index"), (stack, "selected_index"))
         return stack
 

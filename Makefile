@@ -1,0 +1,75 @@
+# `make book` sets up, runs every chapter and renders the page; `make test` sets up and tests everything.
+# Needs Python 3.11 or newer, make and git. PYTHON=python3.12 chooses another Python; VENV=folder another environment.
+PYTHON ?= python3
+VENV   ?= .venv
+JOBS   ?= 1
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+PAGES  := _build/html
+export OMP_NUM_THREADS = 1
+export PYTHONHASHSEED = 0
+
+NBVAL := $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env \
+         --nbval-sanitize-with tests/nbval_sanitize.cfg book
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help env book pages serve chapters test test-fast test-unit test-notebooks test-portable test-browser lint clean
+
+help:            ## this list
+	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
+
+env: $(READY)    ## the Python environment in .venv, with what was tested together
+
+$(READY): constraints.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[all]"
+	@touch $@
+
+book: pages      ## run every chapter (unchanged ones are skipped) and render the page
+	@echo "The book is here: $(PAGES)/index.html   (make serve shows it)"
+
+pages: $(READY) _build/.fresh
+	$(BIN)/python book/_tools/execute.py --out _build/book --jobs $(JOBS)
+	@$(BIN)/jupyter-book build _build/book --config _config.yml --path-output . -W -n --keep-going --quiet \
+	  || { rm -rf _build/.doctrees; echo "the book has warnings; see above" >&2; exit 1; }
+
+# Sphinx does not notice a changed script or style, so it starts afresh when one of these changed.
+_build/.fresh: _config.yml book/_toc.yml book/references.bib $(shell find book/_extra book/_tools -type f -not -name '*.pyc')
+	@rm -rf _build/.doctrees $(PAGES)
+	@mkdir -p _build && touch $@
+
+serve: book      ## show the page on 127.0.0.1:8000 (PORT=8123 chooses another port)
+	@echo "http://127.0.0.1:$(or $(PORT),8000)/   (Ctrl-C ends it)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(PAGES) $(or $(PORT),8000)
+
+chapters: $(READY)  ## refresh the committed notebooks and recorded results (NAMES="01_monosemantic_neuron" for some)
+	L2E_RESULTS="$(CURDIR)/data/results" $(BIN)/python book/_tools/execute.py --jobs $(JOBS) $(NAMES)
+
+test: lint test-unit test-notebooks book test-browser  ## everything: style, units, every chapter's outputs, the page in a browser
+	@echo "all tests passed"
+
+test-fast: lint  ## style, and units without those marked slow
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope -m "not slow" --ignore tests/test_browser.py tests
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+test-unit: $(READY)
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope --ignore tests/test_browser.py tests
+
+test-notebooks: $(READY)  ## run the committed notebooks and compare what they print
+	$(NBVAL)
+
+test-portable: $(READY)   ## the same with another instruction set: outputs must not hang on this machine's CPU
+	ATEN_CPU_CAPABILITY=avx2 $(NBVAL)
+	ATEN_CPU_CAPABILITY=default $(NBVAL)
+
+test-browser: pages       ## move every control of the built page in a real browser, with no network
+	$(BIN)/python -m pytest -q tests/test_browser.py
+
+clean:           ## remove what was made, but not the environment
+	rm -rf _build .pytest_cache .ruff_cache
+	find . -name __pycache__ -not -path './$(VENV)/*' -prune -exec rm -rf {} +
