@@ -26,9 +26,13 @@ def monosemantic_scale(z: Tensor, mean: Tensor, var: Tensor, floor: float = 0.0)
             f"got values {tuple(z.shape)}, mean {tuple(mean.shape)}, variance {tuple(var.shape)}; "
             "expected (..., N), (N,) and (N,)"
         )
-    d2 = (z.to(torch.promote_types(z.dtype, mean.dtype)) - mean).square()  # (..., N)
-    phi = d2 / denominator(var, floor)  # W25 eq. 1
-    return torch.where(d2 == 0, torch.zeros_like(phi), phi)  # 0 / 0: no deviation
+    deviation = z.to(torch.promote_types(z.dtype, mean.dtype)) - mean  # (..., N)
+    kind = torch.finfo(deviation.dtype)
+    # The smallest number there is stands for a variance of 0: 0 over it is 0 and anything else overflows to infinity.
+    scale = denominator(var, floor).to(deviation.dtype).clamp_min(kind.smallest_normal * kind.eps)  # (N,)
+    if torch.is_grad_enabled() and deviation.requires_grad:
+        return deviation.square() / scale  # W25 eq. 1
+    return deviation.square_().div_(scale)  # the same in place: a fresh array costs more than the arithmetic
 
 
 def denominator(var: Tensor, floor: float) -> Tensor:
@@ -109,7 +113,7 @@ def false_killing_rate(phi: Tensor, labels: Tensor, share: float = 0.02) -> floa
         return float("nan")
     tau = phi.flatten().kthvalue(phi.numel() - k + 1).values  # the k-th largest
     selected = phi >= tau
-    return ((selected & off_star).sum() / selected.sum()).item()  # W25 eq. 4
+    return int((selected & off_star).sum()) / int(selected.sum())  # W25 eq. 4
 
 
 def checked_share(share: float) -> float:
