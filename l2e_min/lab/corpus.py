@@ -11,6 +11,7 @@ rows are in neither. Contents move with package versions; `Corpus.fingerprint` s
 import functools
 import hashlib
 import importlib.metadata
+import itertools
 import json
 import os
 import platform
@@ -28,11 +29,14 @@ from l2e_min.lab.paths import BUILD
 VALIDATION = 0.05
 """Share of the files of every family that is validation text."""
 
+KEPT = 3
+"""Cached states of the installed text (40 MB each): several Pythons may share a checkout, old versions go."""
+
 LARGE = 120_000
 """Characters above which a file is never validation text: one table or listing would outweigh a hundred files."""
 
 RESERVED = {
-    **dict.fromkeys(("python", "cpp", "docstrings"), 0.04), "cython": 0.2, "c": 0.15, "manual": 0.3, "readmes": 0.2,
+    **dict.fromkeys(("python", "cpp", "docstrings"), 0.04), "cython": 0.3, "c": 0.15, "manual": 0.3, "readmes": 0.2,
     "licences": 0.75, "javascript": 0.6, "json": 0.6, "tables": 0.25, "html": 0.7, "css": 0.5, "cmake": 0.45,
     "latex": 0.45, **dict.fromkeys(languages.LANGUAGES, 0.6), "en_GB": 0.7, "tr": 0.75, "id": 0.8, "sv": 0.9,
 }  # fmt: skip
@@ -141,13 +145,19 @@ def _installed(cache: bool) -> Corpus:
         part = path.with_suffix(f".{os.getpid()}.tmp")  # several runs may start at once: move a whole file into place
         part.write_text(json.dumps(_pack(corpus), ensure_ascii=False), encoding="utf-8")
         part.replace(path)
+        kept = sorted(path.parent.glob("installed-*.json"), key=lambda p: p.stat().st_mtime)
+        for old in kept[:-KEPT]:
+            old.unlink(missing_ok=True)
     return corpus
 
 
 def _build() -> Corpus:
+    from tqdm.auto import tqdm  # reading takes 10 to 20 seconds, once
+
     missing: list[str] = []
-    found = [*sources.installed_documents(missing), *languages.language_documents(missing)]
-    documents = [Document(text, source, family) for family, source, text in found]
+    found = itertools.chain(sources.installed_documents(missing), languages.language_documents(missing))
+    bar = tqdm(found, desc="reading installed text", unit=" files", leave=False)
+    documents = [Document(text, source, family) for family, source, text in bar]
     documents.sort(key=lambda d: (d.family, d.source))
     repeated = set(overlap.near_duplicates([document.text for document in documents]))
     splits: dict[str, list[Document]] = {"train": [], "validation": [], "reserved": []}
@@ -171,7 +181,7 @@ def clean_reserve(reserved: list[Document], others: Iterable[Document]) -> list[
     if not reserved:
         return []
     index = overlap.WindowIndex([document.text for document in reserved])
-    outside = np.unique(np.concatenate([index.shared(document.text) for document in others] or [index.values[:0]]))
+    outside = overlap.distinct([index.shared(document.text) for document in others])
     hashes = [overlap.window_hashes(document.text.encode()) for document in reserved]
     families = {name: i for i, name in enumerate(sorted({document.family for document in reserved}))}
     family = np.repeat([families[d.family] for d in reserved], [len(h) for h in hashes])
@@ -216,7 +226,7 @@ def _unpack(packed: dict) -> Corpus:
 
 
 def _split_in_two(documents: list[Document]) -> tuple[list[Document], list[Document]]:
-    """Splits by a hash of the source; where that leaves a side empty, one file, or the end of the only one, fills it."""
+    """Splits by a hash of the source; a side left empty gets one file, or the end of the only one."""
     splits: dict[str, list[Document]] = {"train": [], "validation": []}
     for document in documents:
         splits["validation" if sources.unit(document.source, "split") < VALIDATION else "train"].append(document)

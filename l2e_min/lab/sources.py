@@ -66,7 +66,7 @@ GROUPS = (
     Files("cpp", ("torch/include", "pyarrow/include"), (".h", ".hpp", ".cuh"), 5 * MB, SKIP | {"ops", "fmt"}),
     Files("c", ("include", "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "numpy/random", "sklearn", "scipy"),
           (".c", ".h"), 2 * MB, SKIP - {"tests"}),
-    Files("cython", ("scipy", "sklearn", "pyarrow", "numpy"), (".pyx", ".pxd", ".pxi"), 2.5 * MB),
+    Files("cython", ("scipy", "sklearn", "pyarrow", "numpy"), (".pyx", ".pxd", ".pxi"), 3.5 * MB),
     Files("javascript", WEB, (".js", ".mjs"), 2 * MB),
     Files("html", ("stdlib", *WEB), (".html", ".htm", ".tpl")),
     Files("css", WEB, (".css", ".scss")),
@@ -78,7 +78,8 @@ GROUPS = (
     Files("manual", ("sklearn",), (".rst",)),
 )  # fmt: skip
 _NO_TEXT = (".pyc", ".so", ".pyi", ".po", ".mo", ".dat", ".png", ".svg", ".npy", ".npz")
-DOCSTRING_CAP = 8 * MB
+_OF_THIS_MACHINE = ("_sysconfigdata", "pyconfig")  # paths and settings of one build
+DOCSTRING_CAP = 7.5 * MB
 
 
 def unit(text: str, salt: str) -> float:
@@ -136,7 +137,7 @@ def _listing(folder: Path) -> tuple[str, ...]:
 def _files(group: Files, missing: list[str]) -> Iterator[tuple[str, str, str]]:
     taken = 0
     for source, path in _paths(group, missing):
-        if "_sysconfigdata" in source or path.stat().st_size > MB:  # build paths of this machine; bundles
+        if path.name.startswith(_OF_THIS_MACHINE) or path.stat().st_size > MB:  # larger ones are bundles
             continue
         text = read_text(path)
         if text is None or machine_made(text):
