@@ -70,11 +70,12 @@ def load_features(name: str, rows_per_feature: int = 200, row_bytes: int = 128, 
     if row_bytes < LEAST_ROW:
         raise UserError(f"row_bytes is {row_bytes}; a row needs at least {LEAST_ROW} bytes")
     if name in FEATURE_SETS:
-        reserved = load_corpus("installed").reserved
+        corpus = load_corpus("installed")
+        reserved, missing = corpus.reserved, corpus.missing
         documents = {family: [d for d in reserved if d.family == family] for family in FEATURE_SETS[name]}
         title = name
     else:
-        documents = _folder(name)
+        documents, missing = _folder(name), ()
         title = Path(name).resolve().name
     features = list(documents)
     candidates = {feature: rows_of(documents[feature], row_bytes, feature in PROSE) for feature in features}
@@ -86,7 +87,8 @@ def load_features(name: str, rows_per_feature: int = 200, row_bytes: int = 128, 
         if len(rows) < rows_per_feature:
             raise UserError(
                 f"{title}: the feature {feature!r} has {len(rows)} rows of {row_bytes} bytes, {rows_per_feature} are "
-                f"asked for; ask for fewer or shorter rows, or give more text"
+                f"asked for; ask for fewer or shorter rows, or "
+                + (f"install what is absent here ({', '.join(missing)})" if missing else "give more text")
             )
         for text, source in spread(rows, rows_per_feature, np.random.default_rng([seed, label])):
             texts.append(text)

@@ -1,7 +1,6 @@
-"""Text that is installed anyway: which files, in a fixed list, so that the same versions give the same text.
+"""Reads the installed text, as documents named relative to their package ("torch/nn/init.py"): see `places`.
 
-Nothing is committed or downloaded; everything is read at run time from the standard library and from packages that this
-project needs in any case. A source is named relative to its package ("torch/nn/init.py"), the same on every machine.
+Nothing is committed or downloaded; everything is read at run time.
 """
 
 import ast
@@ -13,73 +12,12 @@ import os
 import re
 import sysconfig
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-MB = 1_000_000
-SKIP = frozenset("test tests testing testdata locale __pycache__ site-packages dist-packages lib-dynload idle_test "
-                 "ensurepip encodings lib2to3 pydoc_data turtledemo node_modules".split())  # fmt: skip
-"""Folders never read: generated tables, near-copies, translations (read on their own), what not every Python ships."""
+from l2e_min.lab.places import DISTRIBUTIONS, DOCSTRING_CAP, GROUPS, MB, PROSE, Files
 
-
-@dataclass(frozen=True)
-class Files:
-    """Files of one family. `where`: places (see `locate`), `suffixes`: endings, `cap`: bytes taken, `skip`: folders."""
-
-    family: str
-    where: tuple[str, ...]
-    suffixes: tuple[str, ...]
-    cap: float = MB
-    skip: frozenset[str] = SKIP
-
-
-CODE = ("torch", "transformers", "accelerate", "datasets", "huggingface_hub", "tokenizers", "safetensors")
-PROSE = ("numpy", "scipy", "sklearn", "networkx")  # their docstrings; their code is read nowhere else
-WEB = ("sphinx", "docutils", "pydata_sphinx_theme", "sphinx_book_theme", "alabaster", "jupyter_book", "sphinx_design",
-       "sphinx_copybutton", "sphinx_togglebutton", "sphinx_thebe", "sphinx_comments", "sphinx_proof", "sphinx_exercise",
-       "myst_nb", "matplotlib", "ipywidgets", "widgetsnbextension", "jupyterlab_widgets", "sklearn", "torch", "pandas",
-       "networkx", "IPython", "ipykernel", "fontTools", "tornado")  # fmt: skip
-DATA_FILES = ("torch", "torchgen", "datasets", "transformers", "scipy", "sklearn", "numpy", "matplotlib", "pandas",
-              "jsonschema", "jsonschema_specifications", "nbformat", "jupyter_book", "networkx", "docutils", "sympy",
-              "myst_nb", "mdit_py_plugins", "markdown_it", "sphinx_external_toc", "fastjsonschema")  # fmt: skip
-DISTRIBUTIONS = tuple(
-    """
-    accelerate alabaster annotated-types anyio asttokens attrs babel beautifulsoup4 certifi charset-normalizer
-    click cloudpickle comm contourpy cycler datasets debugpy dill docutils executing fastjsonschema filelock
-    fonttools fsspec h11 hf-xet huggingface-hub idna imagesize importlib-metadata ipykernel ipython ipywidgets
-    jedi jinja2 joblib jsonschema jsonschema-specifications jupyter-book jupyter-cache jupyter-client jupyter-core
-    jupytext kiwisolver latexcodec linkify-it-py markdown-it-py markupsafe matplotlib matplotlib-inline mdit-py-
-    plugins mdurl mpmath multiprocess myst-nb myst-parser nbclient nbformat networkx numpy packaging pandas parso
-    pexpect pillow platformdirs prompt-toolkit psutil ptyprocess pure-eval pyarrow pybtex pydantic pydantic-core
-    pydata-sphinx-theme pygments pyparsing python-dateutil pyyaml pyzmq referencing regex requests rich rpds-py
-    safetensors scikit-learn scipy setuptools snowballstemmer soupsieve sphinx sphinx-book-theme sphinx-copybutton
-    sphinx-design sphinx-exercise sphinx-proof sphinx-togglebutton sphinxcontrib-bibtex sqlalchemy stack-data
-    sympy tabulate threadpoolctl tokenizers torch tornado tqdm traitlets transformers typer typing-extensions
-    tzdata urllib3 wcwidth wheel xxhash zipp
-    """.split()
-)
-"""What this project's own dependencies bring in; readmes and licences are theirs."""
-
-GROUPS = (
-    Files("python", ("stdlib",), (".py",), 8 * MB, SKIP | {"idlelib"}),
-    Files("python", CODE, (".py",), 9 * MB),
-    Files("cpp", ("torch/include", "pyarrow/include"), (".h", ".hpp", ".cuh"), 5 * MB, SKIP | {"ops", "fmt"}),
-    Files("c", ("include", "numpy/_core/include", "numpy/_core/lib", "numpy/f2py", "numpy/random", "sklearn", "scipy"),
-          (".c", ".h"), 2 * MB, SKIP - {"tests"}),
-    Files("cython", ("scipy", "sklearn", "pyarrow", "numpy"), (".pyx", ".pxd", ".pxi"), 3.5 * MB),
-    Files("javascript", WEB, (".js", ".mjs"), 2 * MB),
-    Files("html", ("stdlib", *WEB), (".html", ".htm", ".tpl")),
-    Files("css", WEB, (".css", ".scss")),
-    Files("cmake", ("torch", "pyarrow", "numpy"), (".cmake",)),
-    Files("latex", ("sphinx", "docutils"), (".sty", ".cls", ".tex", ".tex.jinja", ".sty.jinja", ".xtx")),
-    Files("json", DATA_FILES, (".json",), 2 * MB, SKIP - {"tests"}),
-    Files("yaml", DATA_FILES, (".yaml", ".yml"), 1 * MB),
-    Files("tables", DATA_FILES, (".csv", ".tsv"), 1.5 * MB, SKIP - {"tests"}),
-    Files("manual", ("sklearn",), (".rst",)),
-)  # fmt: skip
 _NO_TEXT = (".pyc", ".so", ".pyi", ".po", ".mo", ".dat", ".png", ".svg", ".npy", ".npz")
 _OF_THIS_MACHINE = ("_sysconfigdata", "pyconfig")  # paths and settings of one build
-DOCSTRING_CAP = 7.5 * MB
 
 
 def unit(text: str, salt: str) -> float:
@@ -142,10 +80,21 @@ def _files(group: Files, missing: list[str]) -> Iterator[tuple[str, str, str]]:
         text = read_text(path)
         if text is None or machine_made(text):
             continue
-        yield group.family, source, text
+        for number, part in enumerate(_chunks(text, group.chunk)):
+            yield group.family, f"{source}#{number}" if number else source, part
         taken += len(text)
         if taken >= group.cap:
             return
+
+
+def _chunks(text: str, chunk: int | None) -> Iterator[str]:
+    start = 0
+    while chunk and len(text) - start > 2 * chunk:
+        end = text.find("\n", start + chunk) + 1 or len(text)
+        yield text[start:end]
+        start = end
+    if start < len(text):
+        yield text[start:]
 
 
 def read_text(path: Path, least: int = 64) -> str | None:
