@@ -180,3 +180,19 @@ def test_fingerprint_follows_what_a_chapter_uses(here, monkeypatch, tmp_path):
     second = execute.fingerprint(source)
     (tmp_path / "l2e_min" / "new.py").write_text("x = 2\n")
     assert execute.fingerprint(source) != second
+
+
+def test_chapters_run_in_the_quick_profile_unless_asked(monkeypatch):
+    import os
+
+    import kernel
+
+    for name in ("IPYTHONDIR", "PYTHONHASHSEED", "TQDM_DISABLE", "OMP_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))  # put back afterwards
+    monkeypatch.setenv("L2E_PROFILE", "x")
+    monkeypatch.delenv("L2E_PROFILE")
+    kernel.quiet_kernels()
+    assert os.environ["L2E_PROFILE"] == "quick"
+    os.environ["L2E_PROFILE"] = "paper"
+    kernel.quiet_kernels()
+    assert os.environ["L2E_PROFILE"] == "paper"

@@ -39,3 +39,4 @@ def quiet_kernels() -> None:
     os.environ["PYTHONHASHSEED"] = "0"
     os.environ["TQDM_DISABLE"] = "1"  # for bars outside notebooks' own class
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("L2E_PROFILE", "quick")  # a GPU in the machine must not change what the book prints
