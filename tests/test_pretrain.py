@@ -186,6 +186,11 @@ def test_a_finished_run_is_left_alone(whole, corpus):
     assert fingerprints(whole[0]) == before
 
 
+def test_other_settings_in_the_same_folder_are_refused(whole, corpus):
+    with pytest.raises(UserError, match=r"another learning_rate: the run in .* has 0.004, asked for 0.5"):
+        train(whole[0], corpus, learning_rate=0.5)
+
+
 def test_other_text_under_a_checkpoint_is_refused(tmp_path, corpus):
     run_killed_at(10, tmp_path, corpus)
     other = SimpleNamespace(**{**vars(corpus), "fingerprint": "0" * 64})

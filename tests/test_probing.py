@@ -110,6 +110,34 @@ def test_tensors_and_seeds(planted):
     assert row["feature"] in "abcde" and row["train_rows"] == row["test_rows"] == 200
 
 
+def test_rows_of_one_file_stay_on_one_side():
+    draw = np.random.default_rng(3)
+    labels = np.repeat(np.arange(6), 100)
+    groups = [f"{label}/{number}" for label, number in zip(labels, draw.geometric(0.15, len(labels)), strict=True)]
+    groups[:30] = ["common"] * 30  # and a file may hold rows of several labels
+    groups[590:] = ["common"] * 10
+    train, test = split_rows(labels, 0.5, 0, groups)
+    assert not set(np.array(groups)[train]) & set(np.array(groups)[test]) and (train ^ test).all()
+    assert (np.abs(np.bincount(labels[test]) - 50) <= 5).all()
+
+
+def test_a_file_that_gives_itself_away_does_not_flatter():
+    """Each file has a value of its own, at random: split by rows it can be learnt, split by file it cannot."""
+    draw = np.random.default_rng(4)
+    labels, files = np.repeat([0, 1], 100), np.repeat(np.arange(8), 25)
+    values = draw.normal(size=(8, 400))[files] + 0.1 * draw.normal(size=(200, 400))
+    by_row, by_file = probe(values, labels, candidates=20), probe(values, labels, groups=files, candidates=20)
+    assert by_row.f1.mean() > by_file.f1.mean() + 0.2
+
+
+def test_what_cannot_be_split_by_file_is_named():
+    labels = np.repeat([0, 1], 10)
+    with pytest.raises(UserError, match=r"label 1 cannot be split"):
+        split_rows(labels, 0.5, 0, [*range(10), *["one file"] * 10])
+    with pytest.raises(UserError, match="one group a row"):
+        split_rows(labels, 0.5, 0, [1, 2])
+
+
 def test_every_label_is_in_both_halves():
     labels = np.array([0] * 4 + [1] * 101)
     train, test = split_rows(labels, 0.5, 0)

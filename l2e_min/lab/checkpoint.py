@@ -115,6 +115,8 @@ def is_complete(checkpoint: Path) -> bool:
 
 def restore(name: str, target: Any, tree: Any) -> None:
     """``target.load_state_dict(tree)``, with a clear error where the checkpoint does not fit."""
+    if tree is None:
+        raise UserError(f"the checkpoint has no {name}: it is from a run with another method")
     try:
         target.load_state_dict(tree)
     except (RuntimeError, ValueError, KeyError) as error:

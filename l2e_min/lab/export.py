@@ -3,16 +3,18 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.run_folder import read_json
 
 
-def export_model(run: Path, target: Path) -> dict:
+def export_model(run: Path, target: Path, *, corpus: Any = None) -> dict:
     """Writes the model of the finished run ``run`` to ``target``; what the card says, as a dictionary.
 
     Weights are rounded to fp16 (``load_model`` gives float32 back); the validation loss is measured again with the
-    rounded weights. Raises ``UserError`` where the run is not finished, or ``target`` holds something else.
+    rounded weights, on ``corpus`` (default: the run's text, loaded again). Raises ``UserError`` where the run is not
+    finished, its text is not there any more, or ``target`` holds something else.
     """
     import torch
 
@@ -27,14 +29,14 @@ def export_model(run: Path, target: Path) -> dict:
     if target.is_dir() and any(target.iterdir()) and not (target / "model.safetensors").is_file():
         raise UserError(f"{target} holds something that is not an exported model; choose another folder")
     settings = PretrainSettings(**result["settings"])
+    text = prepare_text(settings, run, corpus=corpus, progress=False)
+    text.check_same(result["text"])
     target.mkdir(parents=True, exist_ok=True)
     model, tokenizer = load_model(run / "model")
     with no_bars():
         model.to(torch.float16).save_pretrained(target)
     tokenizer.save_pretrained(target)
     shutil.copyfile(run / "training_log.csv", target / "training_log.csv")
-    text = prepare_text(settings, run, progress=False)
-    text.check_same(result["text"])
     model = model.to(settings.device, torch.float32)
     losses = validate(model, text, settings, rows=8 * settings.validation_rows)
     everything, without_embeddings = parameter_counts(model)

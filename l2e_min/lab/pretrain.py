@@ -19,7 +19,7 @@ from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_pythia import no_bars, untrained
 from l2e_min.lab.random_state import random_state, restore_random_state, seed_generators
 from l2e_min.lab.recipe import PretrainSettings, learning_rate_at, make_optimizer
-from l2e_min.lab.run_folder import TrainingLog, read_json, versions, write_json
+from l2e_min.lab.run_folder import TrainingLog, hold_to_settings, read_json, versions, write_json
 from l2e_min.lab.stopping import Interrupted, stop_requests
 from l2e_min.lab.training_text import TrainingText, prepare_text
 
@@ -43,11 +43,13 @@ def pretrain(
     """Trains from the latest checkpoint in ``out``, or from the start where there is none; what result.json holds.
 
     ``attach`` adds an inhibitor (see ``Attach``); ``corpus`` is read instead of loading ``settings.text``.
-    Raises ``UserError`` for text too short or a checkpoint of other text, ``Interrupted`` after Ctrl-C or SIGTERM.
+    Raises ``UserError`` for text too short, for other text or other settings than the run in ``out`` began with, and
+    ``Interrupted`` after Ctrl-C or SIGTERM.
     """
     if checkpoint_every < 1:
         raise UserError(f"checkpoint-every must be at least 1, got {checkpoint_every}")
     out.mkdir(parents=True, exist_ok=True)
+    hold_to_settings(out, settings.as_dict())
     if result := read_json(out / "result.json"):
         return result
     text = prepare_text(settings, out, corpus=corpus, progress=progress)

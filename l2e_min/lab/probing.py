@@ -69,7 +69,15 @@ class ProbeTable:
         ]
 
 
-def probe(values, labels, *, candidates: int = CANDIDATES, test_share: float = TEST_SHARE, seed: int = 0) -> ProbeTable:
+def probe(
+    values,
+    labels,
+    *,
+    groups=None,
+    candidates: int = CANDIDATES,
+    test_share: float = TEST_SHARE,
+    seed: int = 0,
+) -> ProbeTable:
     """Probes the best ``candidates`` neurons of every feature; the table is ordered by the training F1.
 
     values (n, N) or (n, n_layers, n_neurons), labels (n,): arrays or tensors. ``seed`` draws the split into training
@@ -80,7 +88,7 @@ def probe(values, labels, *, candidates: int = CANDIDATES, test_share: float = T
     Raises ``UserError`` for shapes that do not fit, values that are not finite, or a label with fewer than 4 rows.
     """
     values, shape, labels = checked(values, labels)
-    train, test = split_rows(labels, test_share, seed)
+    train, test = split_rows(labels, test_share, seed, groups)
     mean, std = values[train].mean(0), values[train].std(0)  # (N,)
     alive = std > 1e-12 * np.abs(mean) + 1e-30  # a constant neuron tells nothing
     z = (values - mean) / np.where(alive, std, 1.0)  # (n, N)
@@ -104,7 +112,9 @@ def probe(values, labels, *, candidates: int = CANDIDATES, test_share: float = T
     return table.take(np.argsort(-table.f1_train, kind="stable"))
 
 
-def top_neurons(values, labels, n_best: int = 10, seed: int = 0, *, candidates: int = CANDIDATES) -> ProbeTable:
+def top_neurons(
+    values, labels, n_best: int = 10, seed: int = 0, *, groups=None, candidates: int = CANDIDATES
+) -> ProbeTable:
     """The ``n_best`` most monosemantic neurons (W25 section 3), each with the feature that it tells best.
 
     Chosen by the F1 on training rows; the table's ``f1`` is from held-out rows and so is no product of the choice. The
@@ -112,15 +122,14 @@ def top_neurons(values, labels, n_best: int = 10, seed: int = 0, *, candidates: 
     """
     if n_best < 1:
         raise UserError(f"n_best must be at least 1, got {n_best}")
-    table = probe(values, labels, candidates=candidates, seed=seed)
+    table = probe(values, labels, groups=groups, candidates=candidates, seed=seed)
     _, first = np.unique(np.stack([table.layer, table.neuron]), axis=1, return_index=True)
     return table.take(np.sort(first)[:n_best])
 
 
 def null_neurons(values, labels, n_best: int = 10, seed: int = 0, *, candidates: int = CANDIDATES) -> ProbeTable:
     """``top_neurons`` with the labels permuted at random: what the same search finds where there is nothing to find."""
-    labels = np.asarray(labels)
-    permuted = np.random.default_rng([seed, 1]).permutation(labels)  # not the stream that splits the rows
+    permuted = np.random.default_rng([seed, 1]).permutation(np.asarray(labels))  # not the stream that splits the rows
     return top_neurons(values, permuted, n_best, seed, candidates=candidates)
 
 
@@ -133,15 +142,34 @@ def fit(z: np.ndarray, on: np.ndarray, train: np.ndarray, test: np.ndarray) -> t
     return tuple(float(f1_score(on[rows], model.predict(z[rows, None]), zero_division=0.0)) for rows in (train, test))
 
 
-def split_rows(labels: np.ndarray, test_share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Two disjoint boolean masks (n,) that hold the same share of every label."""
+def split_rows(labels: np.ndarray, test_share: float, seed: int, groups=None) -> tuple[np.ndarray, np.ndarray]:
+    """Two disjoint boolean masks (n,), training and held-out rows, that hold about the same share of every label.
+
+    Rows of one group (n,) stay on one side. Raises ``UserError`` where that leaves a side with less than 2 rows of a
+    label.
+    """
     if not 0 < test_share < 1:
         raise UserError(f"test_share must lie between 0 and 1, got {test_share}")
-    draw, test = np.random.default_rng(seed), np.zeros(len(labels), dtype=bool)
-    for label in np.unique(labels):
-        rows = draw.permutation(np.flatnonzero(labels == label))
-        test[rows[: min(max(2, round(test_share * len(rows))), len(rows) - 2)]] = True
-    return ~test, test
+    names, label = np.unique(labels, return_inverse=True)
+    group = np.arange(len(labels)) if groups is None else np.unique(np.asarray(groups), return_inverse=True)[1]
+    if group.shape != label.shape:
+        raise UserError(f"expected one group a row ({len(labels)}), got {group.shape}")
+    counts = np.zeros((group.max() + 1, len(names)))  # (groups, labels)
+    np.add.at(counts, (group, label), 1)
+    order = np.random.default_rng(seed).permutation(len(counts))
+    order = order[np.argsort(-counts[order].sum(1), kind="stable")]  # the largest first: the small ones level out
+    in_test, test, seen = np.zeros(len(counts), dtype=bool), np.zeros(len(names)), np.zeros(len(names))
+    for g in order:
+        seen += counts[g]
+        wanted = test_share * seen  # (labels,)
+        in_test[g] = np.square(test + counts[g] - wanted).sum() < np.square(test - wanted).sum()
+        test += counts[g] * in_test[g]
+    rows = in_test[group]
+    for number, name in enumerate(names):
+        sizes = np.bincount(rows[label == number], minlength=2)
+        if sizes.min() < 2:
+            raise UserError(f"label {name} cannot be split: {sizes[0]} training and {sizes[1]} held-out rows")
+    return ~rows, rows
 
 
 def checked(values, labels) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:

@@ -64,6 +64,20 @@ def read_json(path: Path) -> dict | None:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
+def hold_to_settings(out: Path, settings: dict) -> None:
+    """Writes ``settings.json``, or where there is one, raises ``UserError`` naming what it says differently."""
+    stored = read_json(out / "settings.json")
+    if stored is None:
+        write_json(out / "settings.json", settings)
+        return
+    for name in {**stored, **settings}:
+        if stored.get(name) != settings.get(name):
+            raise UserError(
+                f"cannot resume with another {name}: the run in {out} has {stored.get(name)!r}, "
+                f"asked for {settings.get(name)!r}"
+            )
+
+
 def versions() -> dict[str, str]:
     """The versions that decide the digits of a run."""
     import numpy
