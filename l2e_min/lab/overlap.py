@@ -11,6 +11,9 @@ import numpy as np
 WINDOW = 40
 """Two texts overlap where they share this many consecutive bytes (so any shared 40 characters are found)."""
 
+OWNERS, COMPARED = 64, 8
+"""Of near-duplicates: texts remembered for a shingle, and earlier texts that each text is compared with."""
+
 _BASE = 0x9E3779B97F4A7C15  # odd, so it has an inverse modulo 2^64
 _MIX = np.uint64(0xD6E8FEB86659FD93)
 _SHIFT = np.uint64(32)
@@ -45,22 +48,24 @@ def near_duplicates(texts: Sequence[str], jaccard: float = 0.7, shingle: int = 2
     """Indices of the texts that repeat an earlier one: the same text, or Jaccard above `jaccard` on byte shingles.
 
     The Jaccard index is estimated on one shingle hash in `rate` (more in short texts; the
-    same ones in every text). Each text is compared with the three earlier ones that own most of its shingles.
+    same ones in every text). Each text is compared with the earlier ones that share most of its shingles.
     """
-    owner: dict[int, int] = {}
+    owners: dict[int, list[int]] = {}
     sketches: dict[int, tuple[frozenset[int], int]] = {}
     exact: set[str] = set()
     repeated = []
     for index, text in enumerate(texts):
         sketch = _sketch(text, shingle, rate)
-        hits = Counter(owner[value] for value in sketch[0] if value in owner)
-        if text in exact or any(_jaccard(sketch, sketches[other]) > jaccard for other, _ in hits.most_common(3)):
+        hits = Counter(other for value in sketch[0] for other in owners.get(value, ()))
+        if text in exact or any(_jaccard(sketch, sketches[other]) > jaccard for other, _ in hits.most_common(COMPARED)):
             repeated.append(index)
             continue
         exact.add(text)
         sketches[index] = sketch
         for value in sketch[0]:
-            owner.setdefault(value, index)
+            known = owners.setdefault(value, [])
+            if len(known) < OWNERS:  # a shingle of many texts tells none of them apart
+                known.append(index)
     return repeated
 
 
