@@ -101,6 +101,15 @@ def test_a_neuron_stands_in_the_top_once():
     assert (np.diff(table.f1_train) <= 0).all()
 
 
+def test_one_easy_feature_can_be_kept_from_filling_the_list(planted):
+    values, labels, where = planted
+    values = values.copy()
+    values[labels == 0, 0, 1:6] += 9  # five more neurons of feature 0, all better than the others
+    assert (top_neurons(values, labels, 5).feature == 0).sum() == 5
+    table = top_neurons(values, labels, 6, most_per_feature=2)
+    assert np.bincount(table.feature).max() == 2 and set(table.feature.tolist()) == set(where)
+
+
 def test_tensors_and_seeds(planted):
     values, labels, _ = planted
     table = top_neurons(torch.tensor(values), torch.tensor(labels), seed=1)

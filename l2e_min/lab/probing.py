@@ -4,6 +4,7 @@ For each feature: rank the neurons by the difference of their means on and off t
 each of the best few alone, and score it by F1 on rows that took no part in either.
 """
 
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,18 +114,31 @@ def probe(
 
 
 def top_neurons(
-    values, labels, n_best: int = 10, seed: int = 0, *, groups=None, candidates: int = CANDIDATES
+    values,
+    labels,
+    n_best: int = 10,
+    seed: int = 0,
+    *,
+    groups=None,
+    candidates: int = CANDIDATES,
+    most_per_feature: int | None = None,
 ) -> ProbeTable:
     """The ``n_best`` most monosemantic neurons (W25 section 3), each with the feature that it tells best.
 
-    Chosen by the F1 on training rows; the table's ``f1`` is from held-out rows and so is no product of the choice. The
-    arguments are those of ``probe``. Compare with ``null_neurons``: the best of many neurons is never at chance.
+    Chosen by the F1 on training rows; the table's ``f1`` is from held-out rows and so is no product of the choice. One
+    easy feature can fill the whole list: ``most_per_feature`` bounds that. Other arguments as for ``probe``. Compare
+    with ``null_neurons``: the best of many neurons is never at chance.
     """
     if n_best < 1:
         raise UserError(f"n_best must be at least 1, got {n_best}")
     table = probe(values, labels, groups=groups, candidates=candidates, seed=seed)
     _, first = np.unique(np.stack([table.layer, table.neuron]), axis=1, return_index=True)
-    return table.take(np.sort(first)[:n_best])
+    chosen, taken = [], Counter()
+    for row in np.sort(first):  # best first
+        if most_per_feature is None or taken[table.feature[row]] < most_per_feature:
+            chosen.append(row)
+            taken[table.feature[row]] += 1
+    return table.take(chosen[:n_best])
 
 
 def null_neurons(values, labels, n_best: int = 10, seed: int = 0, *, candidates: int = CANDIDATES) -> ProbeTable:
