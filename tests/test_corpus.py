@@ -60,6 +60,18 @@ def test_near_duplicates_of_different_lengths_and_short_texts():
     assert overlap.near_duplicates([long, long[: int(len(long) * 0.85)], "a", "a", "b"]) == [1, 3]
 
 
+def test_near_duplicates_are_judged_rightly_in_short_texts():
+    """Licences have about 1,500 characters: one shingle in 64 would leave 25 of them, and chance to decide."""
+    rng = np.random.default_rng(11)
+    alike, different = [], []
+    for _ in range(40):
+        lines, strange = prose(rng, 250).splitlines(True), prose(rng, 250).splitlines(True)
+        alike += ["".join(lines), "".join(strange[:3] + lines[3:])]  # Jaccard about .8
+        different += ["".join(lines), "".join(strange[:6] + lines[6:])]  # about .6
+    assert overlap.near_duplicates(alike) == list(range(1, 80, 2))
+    assert len(overlap.near_duplicates(different)) == 0
+
+
 def test_overlapping_finds_one_shared_window_and_no_shorter_one():
     rng = np.random.default_rng(3)
     text, row = prose(rng, 5000), prose(rng, 30)[:128]
@@ -140,6 +152,18 @@ def test_strings_of_the_wrong_language_are_dropped():
     assert not set(intruders) & set(kept["sq"])
     for name, before in found.items():  # and those of the right language stay
         assert len(kept[name]) > 0.97 * len(before)
+
+
+def test_a_string_does_not_vouch_for_itself():
+    found = languages.read_phrases(("id", "es"))
+    if not found["id"]:
+        pytest.skip("Sphinx or Babel is not installed")
+    long = [phrase for phrase in found["id"] if len(phrase.text) > 40][
+        :25
+    ]  # a small catalogue: every string weighs much
+    (intruder,) = phrases(["O arquivo de configuração não existe ou não pode ser lido pelo programa"])
+    kept = languages.drop_wrong_language({"id": [*long, intruder], "es": found["es"]})
+    assert intruder not in kept["id"] and len(kept["id"]) >= 11
 
 
 def test_what_two_languages_share_and_what_is_no_word_is_dropped():

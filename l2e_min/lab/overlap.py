@@ -47,8 +47,8 @@ def _powers(length: int) -> list[np.ndarray]:
 def near_duplicates(texts: Sequence[str], jaccard: float = 0.7, shingle: int = 24, rate: int = 64) -> list[int]:
     """Indices of the texts that repeat an earlier one: the same text, or Jaccard above `jaccard` on byte shingles.
 
-    The Jaccard index is estimated on one shingle hash in `rate` (more in short texts; the
-    same ones in every text). Each text is compared with the earlier ones that share most of its shingles.
+    The Jaccard index is estimated on one shingle hash in `rate` (more in short texts), the same ones in every text.
+    Each text is compared with the earlier ones that share most of its shingles.
     """
     owners: dict[int, list[int]] = {}
     sketches: dict[int, tuple[frozenset[int], int]] = {}
@@ -57,7 +57,9 @@ def near_duplicates(texts: Sequence[str], jaccard: float = 0.7, shingle: int = 2
     for index, text in enumerate(texts):
         sketch = _sketch(text, shingle, rate)
         hits = Counter(other for value in sketch[0] for other in owners.get(value, ()))
-        if text in exact or any(_jaccard(sketch, sketches[other]) > jaccard for other, _ in hits.most_common(COMPARED)):
+        # Most documents share a licence header with many others: below 3 in 10 shingles a look is not worth its time.
+        near = [other for other, shared in hits.most_common(COMPARED) if shared > 0.3 * len(sketch[0])]
+        if text in exact or any(_jaccard(sketch, sketches[other]) > jaccard for other in near):
             repeated.append(index)
             continue
         exact.add(text)
@@ -72,16 +74,16 @@ def near_duplicates(texts: Sequence[str], jaccard: float = 0.7, shingle: int = 2
 def _sketch(text: str, shingle: int, rate: int) -> tuple[frozenset[int], int]:
     """The sampled shingles of a text and the bound below which they lie."""
     hashes = window_hashes(text.encode(), shingle)
-    # Below 100 sampled shingles the estimate would be coarse, so short documents keep more of theirs.
-    bound = (2**64 - 1) // max(1, min(rate, len(hashes) // 100))
+    # Of 400 sampled shingles the estimate is good to .02; short documents keep more than one in `rate` to have them.
+    bound = (2**64 - 1) // max(1, min(rate, len(hashes) // 400))
     return frozenset(hashes[hashes <= np.uint64(bound)].tolist()), bound
 
 
 def _jaccard(first: tuple[frozenset[int], int], second: tuple[frozenset[int], int]) -> float:
     bound = min(first[1], second[1])  # both sampled alike: the sparser sample of the two
-    a, b = ({v for v in values if v <= bound} if own > bound else values for values, own in (first, second))
-    shared = len(a & b)
-    return shared / max(1, len(a) + len(b) - shared)
+    shared = sum(value <= bound for value in first[0] & second[0])
+    either = sum(value <= bound for value in first[0] | second[0])
+    return shared / max(1, either)
 
 
 def distinct(parts: Sequence[np.ndarray]) -> np.ndarray:
