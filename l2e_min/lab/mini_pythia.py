@@ -156,3 +156,9 @@ def no_bars() -> Iterator[None]:
     finally:
         if shown:
             logging.enable_progress_bar()
+
+
+def load(name: str):
+    """(model, tokenizer) by the name that settings hold: a shipped mini model's size, a folder, or ``hub:NAME``."""
+    shipped = (DATA / "models" / f"mini-pythia-{name}").is_dir()
+    return load_shipped(name) if shipped or re.fullmatch(r"\d+x\d+", name) else load_model(name)

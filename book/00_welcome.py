@@ -1,0 +1,119 @@
+# %% [markdown]
+# # Inhibiting monosemantic neurons: a book that runs
+#
+# Some neurons of a language model answer to one thing: one language, one kind of code. They are called *monosemantic*.
+# Two papers start from an observation about them: **as networks grow, such neurons become rarer**. And they draw a bold
+# conclusion. If rareness comes with ability, then perhaps it *causes* it. So find monosemantic neurons while a network
+# trains, and inhibit them.
+#
+# Is it true? This book lets you find out. It holds a small PyTorch package, `l2e_min`, that you can read whole; small
+# models trained on real text; and every figure is drawn, on your machine if you like, from numbers that the page has just
+# measured.
+#
+# Here is the first result, before any theory.
+
+# %%
+import numpy as np
+
+from l2e_min.lab.arrays import keep
+from l2e_min.lab.features import load_features
+from l2e_min.lab.measure import neuron_values
+from l2e_min.lab.mini_pythia import load, untrained
+from l2e_min.lab.probing import top_neurons
+from l2e_min.lab.settings import Settings
+from l2e_min.show import COLOURS, figure, new_figure
+
+settings = Settings.from_environment()
+settings.require_hub()
+print(settings.describe())
+
+# %% [markdown]
+# For a text in each of ten languages, take the value of every neuron. Search for the one neuron that tells its language
+# best, on half of the texts. Now look at the *other* half (it comes from other files). Each dot is one text; in colour, the neuron's own language.
+# Above, a model of a million parameters that was trained for this book; below, the same network before training.
+
+# %%
+data = load_features("natural_language", settings.rows_per_feature)
+model, tokenizer = load(settings.model)
+nets = {"trained": model, "untrained": untrained(model.config, seed=0)}
+
+fig, axes = new_figure(2, 1, height=6.4)
+f1 = {}
+for ax, (which, net) in zip(axes, nets.items(), strict=True):
+    values = neuron_values(net, tokenizer, data.texts, progress=False).numpy()
+    best = top_neurons(values, data.labels, groups=data.sources)
+    f1[which] = best.f1
+    z = values[best.test_rows, best.layer[0], best.neuron[0]]
+    labels = data.labels[best.test_rows]
+    for feature in range(len(data.features)):
+        rows = labels == feature
+        y = feature + np.random.default_rng(feature).uniform(-0.3, 0.3, rows.sum())
+        ax.plot(z[rows], y, ".", ms=4, alpha=0.7, color=COLOURS[1 if feature == best.feature[0] else 6])
+    ax.set_yticks(range(len(data.features)), data.features)
+    ax.set(xlabel="value of the neuron", title=f"{which}: the best of {values[0].size:,} neurons")
+    ax.grid(axis="y", visible=False)
+keep("00_welcome", **{f"f1_{which}": values for which, values in f1.items()})
+figure(
+    fig,
+    alt="Two dot plots with one row a language. In the trained model the best neuron's own language lies clearly apart from "
+    "the other nine. In the untrained network its own language is shifted, too, but overlaps with the others.",
+)
+
+# %%
+print("held-out F1 of the best trained neuron is above 0.8:", f1["trained"][0] > 0.8)
+print("that of the best untrained one is lower, but above 0.4:", f1["trained"][0] > f1["untrained"][0] > 0.4)
+
+# %% [markdown]
+# Such neurons exist, then, even in a tiny network. And the lower picture is the book's habit: **no figure without its
+# control**. A network with random weights has a "language neuron" too, only a worse one.
+#
+# ## What the two papers say
+#
+# - *Learning from Emergence* ({cite:t}`W24`; method **MEmeL**) defines the Monosemantic Scale, a number that tells from a
+#   neuron's values alone how unusual the present one is. While fine-tuning, the neuron with the highest value is switched to
+#   its mean and its gradient *reversed*. Reported: gains on language (GLUE), images and rainfall forecasts.
+# - *Learning Towards Emergence* ({cite:t}`W25`; method **L2E**) measures with it, across the Pythia suite
+#   {cite}`B23`, that monosemanticity falls with scale; defines the False Killing Rate; and pretrains with a moving threshold
+#   and a logarithmic penalty, cheap enough for large models. Reported: gains on harder tasks, a cost of a few per cent.
+#
+# ## Why it may be true, and why it may not
+#
+# *For it:* a neuron that serves one feature is idle most of the time. A network that is pressed for room has to share
+# neurons between features, and perhaps a network that shares generalizes. Inhibiting the loners would then help to learn
+# what larger models learn by themselves.
+#
+# *Against it:* that two things go together with scale does not make one the cause of the other. {cite:t}`Y24` find the
+# opposite link in preference alignment: encouraging monosemanticity helped. {cite:t}`D24` split polysemantic neurons into
+# pure ones, because those can be understood. {cite:t}`A24` look for emergence in pruning and training dynamics instead. And
+# a measure that is *lowered* need not be *improved*: it can also be fooled.
+#
+# The papers make claims that can be tested, and the book keeps a ledger of them. The rule that decides a verdict was
+# written down before the run. "Not reproduced" at our small scale is as welcome as "reproduced".
+#
+# ## How to read and run it
+#
+# - **Read.** The pages are complete; sliders and buttons work without Python. Folded solutions follow the exercises.
+# - **Run.** `make book` in a checkout sets everything up, runs all chapters in a few minutes on two processor cores, and
+#   renders the pages. Or open a chapter in Jupyter: the rocket at the top of each page leads to Colab and Binder.
+# - **Change.** Every chapter is a script `book/NN_name.py` and the notebook made from it. The method itself is six short
+#   files in `l2e_min/`.
+#
+# One variable chooses how big an experiment is. `L2E_PROFILE=quick` is the default: a CPU, shipped models, text that your
+# Python installation holds anyway, nothing downloaded. `gpu` does more of the same on one GPU. `paper` takes the published
+# Pythia checkpoints from the Hugging Face hub. The first cell of each chapter says which one it runs under, and its cost.
+#
+# ## The chapters
+#
+# 1. [What is a monosemantic neuron?](01_monosemantic_neuron) Finding them with labels, and two controls.
+# 2. [The Monosemantic Scale](02_monosemantic_scale) Finding them without: the measure, its exact online form, what it can
+#    and cannot show.
+#
+# The ledger, with a verdict for every claim that has been measured so far, is printed by `l2e claims`.
+#
+# ## What you need
+#
+# Python and PyTorch, the idea of a transformer, and basic statistics (mean, variance, what an interval is). Every measure is
+# derived where it is used.
+#
+# ```{bibliography}
+# ```
