@@ -1,18 +1,16 @@
 """The four parts together on any model: moments, phi, retrieval and inhibition at chosen sites (W24 3.3, W25 4)."""
 
-import copy
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
-from l2e_min.fused import batch_sums
 from l2e_min.inhibition import PENALTY_FORMS, deactivate, ms_penalty
-from l2e_min.moments import RunningMoments
-from l2e_min.monosemanticity import denominator, monosemantic_scale
 from l2e_min.report import Report, site_row
 from l2e_min.retrieval import MovingThreshold, TopK
-from l2e_min.sites import find_sites
+from l2e_min.sites import Site, find_sites
+from l2e_min.state import SiteState, recomputing
 
 STRENGTHS = {"reverse": 1.0, "freeze": 0.0, "straight_through": -1.0}  # W24 E.3: D of RD, naive (a), naive (b)
 FORGOTTEN_PENALTIES = 256  # forwards without a call of penalty() after which something is surely wrong
@@ -44,7 +42,10 @@ class Inhibitor:
         checked: look at every batch from the host and raise FloatingPointError, naming the module, at a NaN or an
             infinity. Without it such a batch is left out of the moments and counted (``skipped`` in the report).
 
-    In ``eval()`` and between :meth:`pause` and :meth:`resume` the model behaves as if there were no inhibitor.
+    In ``eval()``, in ``torch.inference_mode()`` and between :meth:`pause` and :meth:`resume` the model behaves as if
+    there were no inhibitor, and so does a deep copy of it. A forward pass that activation checkpointing repeats is not
+    a new batch: it gets the selection of the first. A module that is called several times in one forward pass sees a
+    batch at every call.
     """
 
     def __init__(
@@ -76,46 +77,69 @@ class Inhibitor:
         self._paused = False
         self._handles = [self._hook(site) for site in self.sites]
 
-    def _hook(self, site):
-        if site.side == "input":
-            return site.module.register_forward_pre_hook(
-                lambda module, inputs: (self._visit(site, inputs[0]), *inputs[1:]) if self._active(module) else None
-            )
+    def _hook(self, site: Site):
+        def before(module, inputs):
+            if not self._active(site, module):
+                return None
+            return self._visit(site, inputs[0] if inputs else None), *inputs[1:]
 
         def after(module, inputs, output):
-            if not self._active(module):
+            if not self._active(site, module):
                 return None
             if isinstance(output, tuple):  # a transformer block: hidden states first
-                return (self._visit(site, output[0]), *output[1:])
+                return self._visit(site, output[0]), *output[1:]
             return self._visit(site, output)
 
+        if site.side == "input":
+            return site.module.register_forward_pre_hook(before)
         return site.module.register_forward_hook(after)
 
-    def _active(self, module: nn.Module) -> bool:
-        return module.training and not self._paused
+    def _active(self, site: Site, module: nn.Module) -> bool:
+        if getattr(module, "_is_replica", False):
+            raise RuntimeError("nn.DataParallel runs throw-away copies of the model; use DistributedDataParallel")
+        if module is not site.module or self._paused or not module.training:
+            return False  # a deep copy of the model takes the hooks along, but it is another model
+        # A compiler cannot look through the question, and it does not train in inference mode.
+        return torch.compiler.is_compiling() or not torch.is_inference_mode_enabled()
 
-    def _visit(self, site, z: Tensor) -> Tensor:
+    def _visit(self, site: Site, z: Tensor) -> Tensor:
         """One batch of values ``z`` (..., N) at one site: observe, select, inhibit."""
+        where = f"the {site.side} of {site.name or 'the model'} ({type(site.module).__name__})"
+        if not isinstance(z, Tensor):
+            raise ValueError(f"{where} is {type(z).__name__}; expected a tensor, or a tuple that starts with one")
         if self.checked and not torch.isfinite(z).all():
-            raise FloatingPointError(
-                f"NaN or infinity in the {site.side} of {site.name or 'the model'} ({type(site.module).__name__})"
-            )
+            raise FloatingPointError(f"NaN or infinity in {where}")
         state = self._state(site.name, z)
-        mean, var = state.moments.mean.clone(), state.moments.var.clone()  # of the values before this batch
-        mask, started = state.observe(z, self.floor, self.start_after)
+        with_gradient = torch.is_grad_enabled() and z.requires_grad
+        again = recomputing()
+        if again:
+            visit, mask = state.recall(z, self.floor)
+            if visit is None:  # the first time there was nothing to do either
+                return z
+        else:
+            visit, mask = state.observe(z, self.floor, self.start_after, with_gradient)
         if self.inhibition in STRENGTHS:
-            return deactivate(z, mean, mask & started, STRENGTHS[self.inhibition] * self.strength)
-        if not (torch.is_grad_enabled() and z.requires_grad):
+            return deactivate(z, visit.mean, mask & visit.started, STRENGTHS[self.inhibition] * self.strength)
+        if not with_gradient:
             return z
-        weight = self.weight * started  # scalar; cheaper than clearing the mask
+        weight = self.weight * visit.started  # scalar; cheaper than clearing the mask
         if self.penalty_in == "backward":
-            return _PenaltyGradient.apply(z, mean, var, mask, weight, self.inhibition, self._loss_scale)
+            return _PenaltyGradient.apply(z, visit.mean, visit.var, mask, weight, self.inhibition, self._loss_scale)
+        if not visit.with_gradient:
+            raise RuntimeError(
+                f"the penalty of {where} was lost: reentrant checkpointing runs the forward pass without a graph; "
+                "use use_reentrant=False or penalty_in='backward'"
+            )
+        # Computed again even where it is dropped: checkpointing counts the tensors that an operation saves.
+        penalty = weight * ms_penalty(z, visit.mean, visit.var, mask, self.inhibition)
+        if again:
+            return z
         if len(self._penalties) >= FORGOTTEN_PENALTIES * len(self.sites):
             raise RuntimeError(
                 f"{FORGOTTEN_PENALTIES} batches went by without inhibitor.penalty(): add it to the loss of every step, "
                 "or use penalty_in='backward'"
             )
-        self._penalties.append(weight * ms_penalty(z, mean, var, mask, self.inhibition))
+        self._penalties.append(penalty)
         return z
 
     def _state(self, name: str, z: Tensor) -> "SiteState":
@@ -131,6 +155,8 @@ class Inhibitor:
 
     def penalty(self) -> Tensor:
         """What the forward passes since the last call add to the loss: scalar with gradient, summed over the sites.
+
+        Call it after the forward pass: ``model(...).loss + inhibitor.penalty()``, not the other way round.
 
         0 for the deactivating kinds, with ``penalty_in="backward"``, in ``eval()`` and while paused.
         """
@@ -179,42 +205,6 @@ class Inhibitor:
         return Report([site_row(name, state) for name, state in self.states.items()])
 
 
-class SiteState(nn.Module):
-    """What an inhibitor remembers of one site: buffers only."""
-
-    def __init__(self, n_neurons: int, forget_after: int | None, retrieval: nn.Module):
-        super().__init__()
-        self.moments = RunningMoments(n_neurons, forget_after)
-        self.retrieval = copy.deepcopy(retrieval).train()
-        self.register_buffer("share", torch.zeros(()))  # selected pairs of the last batch
-
-    @torch.no_grad()
-    def observe(self, z: Tensor, floor: float, start_after: int) -> tuple[Tensor, Tensor]:
-        """Selects among ``z`` (..., N) by the moments so far, then takes ``z`` into them.
-
-        Returns the mask in the shape of ``z`` and a boolean scalar: whether inhibition has started.
-        """
-        moments = self.moments
-        flat = moments.flat(z)  # (b, N)
-        if len(flat) == 0:
-            return torch.zeros_like(z, dtype=torch.bool), torch.zeros((), dtype=torch.bool, device=z.device)
-        ready = moments.count > 1  # a variance exists
-        started = ready & (moments.batches >= start_after)
-        centre = moments.centre(flat)
-        if isinstance(self.retrieval, MovingThreshold):  # phi and the comparison ride along with the sums
-            sums = batch_sums(flat, centre, denominator(moments.var, floor), self.retrieval.tau)
-            mask, selected = sums.mask.view(z.shape), sums.selected.sum()
-        else:
-            sums = batch_sums(flat, centre)
-            mask = self.retrieval(monosemantic_scale(z.detach(), moments.mean, moments.var, floor))
-            selected = torch.count_nonzero(mask)
-        ok = moments.update_from_sums(len(flat), sums, centre)
-        self.share.copy_(selected / mask.numel())
-        if isinstance(self.retrieval, MovingThreshold):
-            self.retrieval.move(self.share, ok & ready)
-        return mask, started
-
-
 class _PenaltyGradient(torch.autograd.Function):
     """The identity, whose backward adds the gradient of ``scale * weight * ms_penalty`` to the one that arrives."""
 
@@ -225,6 +215,7 @@ class _PenaltyGradient(torch.autograd.Function):
         return z.view_as(z)
 
     @staticmethod
+    @once_differentiable  # the extra gradient carries no graph; a second derivative would silently miss it
     def backward(ctx, gradient):
         z, mean, var, mask, weight = ctx.saved_tensors
         with torch.enable_grad():

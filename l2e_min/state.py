@@ -1,0 +1,103 @@
+"""What an inhibitor remembers of one site, and how a recomputed forward pass is told from a new batch."""
+
+import copy
+from collections import deque
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from l2e_min.fused import batch_sums
+from l2e_min.moments import RunningMoments
+from l2e_min.monosemanticity import denominator, monosemantic_scale
+from l2e_min.retrieval import MovingThreshold
+
+KEPT_VISITS = 16  # forwards whose backward may still come; a visit keeps three rows of N numbers, so this stays small
+SAMPLED_ROWS = 8  # inputs of a batch that tell it from the others
+
+
+class Visit(NamedTuple):
+    """What one batch was judged by; constants in its gradient."""
+
+    mean: Tensor  # (N,) of the values before the batch
+    var: Tensor  # (N,) likewise
+    tau: Tensor | None  # scalar, before it moved; None for top-k
+    started: Tensor  # boolean scalar: whether inhibition had started
+    sample: Tensor  # (N,) sum of some of the batch's inputs
+    with_gradient: bool  # whether the forward pass recorded a graph
+
+
+def recomputing() -> bool:
+    """Whether this forward pass runs inside a backward pass: activation checkpointing repeats an old batch."""
+    # The test that torch.utils.checkpoint makes itself. A compiler plans its own recomputation and never gets here.
+    return not torch.compiler.is_compiling() and torch._C._current_graph_task_id() != -1
+
+
+class SiteState(nn.Module):
+    """Moments, threshold and share of one site: buffers only, apart from the last few visits."""
+
+    def __init__(self, n_neurons: int, forget_after: int | None, retrieval: nn.Module):
+        super().__init__()
+        self.moments = RunningMoments(n_neurons, forget_after)
+        self.retrieval = copy.deepcopy(retrieval).train()
+        self.register_buffer("share", torch.zeros(()))  # selected pairs of the last batch
+        self.visits: deque[Visit] = deque(maxlen=KEPT_VISITS)
+
+    @torch.no_grad()
+    def observe(self, z: Tensor, floor: float, start_after: int, with_gradient: bool = True) -> tuple[Visit, Tensor]:
+        """Selects among ``z`` (..., N) by the moments so far, then takes ``z`` into them.
+
+        Returns what ``z`` was judged by, and the mask in the shape of ``z``.
+        """
+        moments = self.moments
+        flat = moments.flat(z)  # (b, N)
+        ready = moments.count > 1  # a variance exists
+        started = ready & (moments.batches >= start_after)
+        tau = self.retrieval.tau if isinstance(self.retrieval, MovingThreshold) else None
+        visit = Visit(moments.mean.clone(), moments.var.clone(), tau, started, self._sample(flat), with_gradient)
+        if len(flat) == 0:
+            return visit, torch.zeros_like(z, dtype=torch.bool)
+        if not torch.compiler.is_compiling():
+            self.visits.append(visit)
+        centre = moments.centre(flat)
+        mask, selected, sums = self._select(z, flat, centre, visit, floor)
+        ok = moments.update_from_sums(len(flat), sums, centre)
+        self.share.copy_(selected / mask.numel())
+        if tau is not None:
+            self.retrieval.move(self.share, ok & ready)
+        return visit, mask
+
+    @torch.no_grad()
+    def recall(self, z: Tensor, floor: float) -> tuple[Visit | None, Tensor]:
+        """What :meth:`observe` returned when it saw ``z`` first; nothing is observed or moved. None if it never did.
+
+        Of the visits kept, the one whose sample lies nearest to that of ``z``; of equals the newest. The choice is made
+        on the device.
+        """
+        flat = self.moments.flat(z)  # (b, N)
+        if len(flat) == 0 or not self.visits:
+            return None, torch.zeros_like(z, dtype=torch.bool)
+        kept = list(reversed(self.visits))
+        samples = torch.stack([visit.sample for visit in kept])  # (K, N)
+        # argmin takes the first of equals. index_select, because samples[at] would wait for the device.
+        at = (samples - self._sample(flat)).abs().sum(1).argmin().reshape(1)  # (1,)
+
+        def chosen(name: str) -> Tensor:
+            return torch.stack([getattr(visit, name) for visit in kept]).index_select(0, at).squeeze(0)
+
+        tau = None if kept[0].tau is None else chosen("tau")
+        known = any(visit.with_gradient for visit in kept)
+        visit = Visit(chosen("mean"), chosen("var"), tau, chosen("started"), chosen("sample"), known)
+        return visit, self._select(z, flat, visit.mean, visit, floor)[0]
+
+    def _select(self, z: Tensor, flat: Tensor, centre: Tensor, visit: Visit, floor: float):
+        """The mask in the shape of ``z``, how many pairs it selects, and the batch's sums about ``centre``."""
+        if visit.tau is not None:  # phi and the comparison ride along with the sums
+            sums = batch_sums(flat, centre, denominator(visit.var, floor), visit.tau)
+            return sums.mask.view(z.shape), sums.selected.sum(), sums
+        mask = self.retrieval(monosemantic_scale(z.detach(), visit.mean, visit.var, floor))
+        return mask, torch.count_nonzero(mask), batch_sums(flat, centre)
+
+    def _sample(self, flat: Tensor) -> Tensor:
+        rows = flat[:: max(1, len(flat) // SAMPLED_ROWS)][:SAMPLED_ROWS]  # (at most 8, N)
+        return rows.to(self.moments.mean.dtype).sum(0)  # a sum, so that no view keeps the activations alive
