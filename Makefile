@@ -12,9 +12,11 @@ export PYTHONHASHSEED = 0
 NBVAL := $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env \
          --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
+LATER := --ignore tests/test_browser.py --ignore tests/test_figures.py  # these need the built pages
+
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env book pages serve chapters test test-fast test-unit test-notebooks test-portable test-browser lint clean
+.PHONY: help env book pages serve chapters test test-fast test-unit test-notebooks test-portable test-browser test-figures lint clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -46,19 +48,20 @@ serve: book      ## show the page on 127.0.0.1:8000 (PORT=8123 chooses another p
 
 chapters: $(READY)  ## refresh the committed notebooks and recorded results (NAMES="01_monosemantic_neuron" for some)
 	L2E_RESULTS="$(CURDIR)/data/results" $(BIN)/python book/_tools/execute.py --jobs $(JOBS) $(NAMES)
+	$(BIN)/python book/_tools/readme_picture.py
 
-test: lint test-unit test-notebooks book test-browser  ## everything: style, units, every chapter's outputs, the page in a browser
+test: lint test-unit test-notebooks book test-figures test-browser  ## everything: style, units, every chapter's outputs, the page in a browser
 	@echo "all tests passed"
 
 test-fast: lint  ## style, and units without those marked slow
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope -m "not slow" --ignore tests/test_browser.py tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope -m "not slow" $(LATER) tests
 
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 test-unit: $(READY)
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope --ignore tests/test_browser.py tests
+	$(BIN)/python -m pytest -q -n 2 --dist loadscope $(LATER) tests
 
 test-notebooks: $(READY)  ## run the committed notebooks and compare what they print
 	$(NBVAL)
@@ -66,6 +69,9 @@ test-notebooks: $(READY)  ## run the committed notebooks and compare what they p
 test-portable: $(READY)   ## the same with another instruction set: outputs must not hang on this machine's CPU
 	ATEN_CPU_CAPABILITY=avx2 $(NBVAL)
 	ATEN_CPU_CAPABILITY=default $(NBVAL)
+
+test-figures: pages       ## compare the numbers behind the figures with those that ship
+	$(BIN)/python -m pytest -q tests/test_figures.py
 
 test-browser: pages       ## move every control of the built page in a real browser, with no network
 	$(BIN)/python -m pytest -q tests/test_browser.py
