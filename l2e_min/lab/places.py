@@ -40,7 +40,7 @@ DATA_FILES = ("torch", "torchgen", "datasets", "transformers", "scipy", "sklearn
 DISTRIBUTIONS = tuple(
     """
     accelerate alabaster annotated-types anyio asttokens attrs babel beautifulsoup4 certifi charset-normalizer
-    click cloudpickle comm contourpy cycler datasets debugpy dill docutils executing fastjsonschema filelock
+    click comm contourpy cycler datasets debugpy dill docutils executing fastjsonschema filelock
     fonttools fsspec h11 hf-xet huggingface-hub idna imagesize importlib-metadata ipykernel ipython ipywidgets
     jedi jinja2 joblib jsonschema jsonschema-specifications jupyter-book jupyter-cache jupyter-client jupyter-core
     jupytext kiwisolver latexcodec linkify-it-py markdown-it-py markupsafe matplotlib matplotlib-inline
