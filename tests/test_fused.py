@@ -33,6 +33,17 @@ def test_constant_neurons_and_missing_moments_select_nothing():
     assert batch_sums(z + 1, torch.ones(2), torch.zeros(2), torch.tensor(0.5)).mask.all()
 
 
+@pytest.mark.parametrize("device", ["cpu", "elsewhere"])
+def test_a_value_on_the_threshold_is_selected(device, monkeypatch):
+    if device == "elsewhere":  # the path of a compiler and of a GPU, on this CPU
+        monkeypatch.setattr(torch.compiler, "is_compiling", lambda: True)
+    z = torch.tensor([[2.0, 3.0], [4.0, 1.0]])
+    sums = batch_sums(z, torch.tensor([0.0, 1.0]), torch.tensor([2.0, 1.0]), torch.tensor(2.0))
+    assert sums.mask.tolist() == [[True, True], [True, False]] and sums.selected.tolist() == [2, 1]
+    assert sums.d.tolist() == [6, 2] and sums.d2.tolist() == [20, 4]
+    assert batch_sums(z, torch.zeros(2)).mask is None
+
+
 @pytest.mark.parametrize("layout", ["transposed", "sliced"])
 def test_any_memory_layout(layout):
     z = torch.randn(40, 30)

@@ -85,6 +85,30 @@ def test_merging_is_associative_and_free_of_order(seed, sizes):
             close(merged, *two_pass_moments(everything), rtol=1e-9)
 
 
+def test_merging_adds_the_batches_taken_in_and_left_out():
+    a, b = moments_of(torch.randn(20, 3), splits=[5]), moments_of(torch.randn(9, 3), splits=[2, 4])
+    b.update(torch.full((2, 3), torch.nan))
+    a.merge(b)
+    assert a.batches == 5 and a.skipped == 1
+
+
+def test_merging_moments_of_another_precision_keeps_ones_own():
+    z = torch.randn(30, 2, dtype=torch.float64)
+    a, b = moments_of(z[:10], dtype=torch.float32), moments_of(z[10:])
+    a.merge(b)
+    assert a.mean.dtype == a.var.dtype == torch.float32
+    close(a, *two_pass_moments(z.numpy()), rtol=1e-5)
+
+
+def test_an_outlier_at_the_head_of_every_batch_costs_no_digits():
+    """Language models keep such values at their first token; as the centre of a batch one would drown the rest."""
+    rng = np.random.default_rng(0)
+    z = rng.normal(0, 1, (5 * 4096, 2)).astype(np.float32)
+    z[4096::4096] = 3000
+    m = moments_of(torch.tensor(z), splits=range(4096, len(z), 4096), dtype=torch.float32)
+    close(m, *two_pass_moments(z), rtol=1e-4)
+
+
 def test_counts_past_two_to_the_31():
     z = torch.tensor(np.random.default_rng(0).normal(2, 3, (1000, 2)))
     a, b = moments_of(z[:400]), moments_of(z[400:])
@@ -120,7 +144,8 @@ def test_leading_axes_all_count_as_inputs():
 def test_forgetting_counts_the_past_as_n_f_batches():
     rng = np.random.default_rng(3)
     n_f, b = 3, 8
-    batches = [rng.normal(t, 1 + t, (b, 1)) for t in range(9)]  # a neuron that drifts
+    # A neuron that drifts, in batches of a growing size: n_f counts batches of the present size.
+    batches = [rng.normal(t, 1 + t, (b + t, 1)) for t in range(9)]
     m = RunningMoments(1, forget_after=n_f, dtype=torch.float64)
     mu, v, count = 0.0, 0.0, 0
     for t, batch in enumerate(batches):
@@ -128,11 +153,12 @@ def test_forgetting_counts_the_past_as_n_f_batches():
         if t == 0:
             mu, v, count = batch.mean(), batch.var(ddof=1), b
         else:
-            count = n_f * b if t >= n_f else count  # W24 C.1
+            count = n_f * len(batch) if t >= n_f else count  # W24 C.1
             mu, v = lemma_3_2(count, mu, v, list(batch[:, 0]))
-            count += b
+            count += len(batch)
         close(m, [mu], [v], rtol=1e-10)
-    assert m.count == (n_f + 1) * b
+        assert m.count == count
+    assert m.count == (n_f + 1) * (b + 8)
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -143,8 +169,17 @@ def test_a_batch_with_nan_or_infinity_leaves_the_moments_as_they_were(bad):
     poisoned = z.clone()
     poisoned[7, 1] = bad
     m.update(poisoned)
+    m.update(poisoned)
     assert torch.equal(m.mean, before[0]) and torch.equal(m.var, before[1])
-    assert m.count == 20 and m.skipped == 1 and m.batches == 1
+    assert m.count == 20 and m.skipped == 2 and m.batches == 1
+    m.update(z)
+    assert m.count == 40 and m.skipped == 2 and m.batches == 2
+
+
+def test_a_batch_whose_squares_overflow_is_skipped():
+    m = moments_of(torch.randn(20, 3), dtype=torch.float32)
+    m.update(torch.full((2, 3), 1e30))  # finite, but its square is not
+    assert torch.isfinite(m.var).all() and m.count == 20 and m.skipped == 1
 
 
 def test_a_first_batch_with_nan_is_skipped_too():

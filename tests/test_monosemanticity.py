@@ -90,6 +90,14 @@ def test_ks_agrees_with_scipy(ties):
     np.testing.assert_allclose(ks_statistic(torch.tensor(phi), torch.tensor(labels)).numpy(), want, atol=1e-12)
 
 
+def test_ks_is_two_sided():
+    """One outlier makes a feature l* although its other values are the smallest of all."""
+    phi = torch.tensor([[0.0], [0.1], [100.0], [1.0], [2.0], [3.0]], dtype=torch.float64)
+    labels = torch.tensor([0, 0, 0, 1, 1, 1])
+    want = ks_2samp(phi[labels == 0, 0], phi[:, 0]).statistic
+    assert ks_statistic(phi, labels).item() == pytest.approx(want) and want == pytest.approx(1 / 3)
+
+
 @pytest.mark.parametrize("share", [0.001, 0.01, 0.02, 0.29, 1.0])
 def test_fkr_is_equation_4(share):
     phi, labels = draw(5)

@@ -37,6 +37,17 @@ def test_top_k_never_takes_nan_and_takes_infinity_first():
     assert TopK(k=3)(phi).tolist() == [[True, False, True]]
 
 
+def test_a_share_is_not_rounded_down_by_a_hair():
+    assert 0.29 * 100 < 29 and TopK(share=0.29)(torch.rand(10, 10)).sum() == 29
+
+
+def test_one_crowded_batch_does_not_throw_the_threshold_far_out():
+    threshold = MovingThreshold(0.001)
+    before = threshold.log_tau.item()
+    threshold(torch.full((100, 10), 1e9))  # a thousand times the wanted share
+    assert 0 < threshold.log_tau.item() - before <= 0.3 * 2 * 1.001
+
+
 def test_a_share_of_less_than_one_pair_takes_nothing():
     assert not TopK(share=0.02)(torch.rand(3, 4)).any()
 
@@ -51,7 +62,7 @@ def heavy(g, n):
 
 
 def follow(sample, share, steps, start=1.0, drift=0.0, jump_at=None, seed=0):
-    """Relative error of the true share above tau after every step. phi is scaled by drift per step or jumps 10 times."""
+    """Relative error of the share above tau, a value a step, while phi drifts or jumps ten times."""
     g = torch.Generator().manual_seed(seed)
     n = int(1000 / share)  # 1,000 pairs above tau in a batch: a layer of 2,048 x 4,096 has 8,400 at 0.1 %
     true = np.sort(sample(g, 2_000_000).numpy())
