@@ -76,11 +76,21 @@ def test_unselected_trouble_does_not_leak(form, var):
     assert torch.isfinite(p) and torch.isfinite(z.grad).all()
 
 
-def test_a_selected_value_at_its_mean_has_a_finite_log():
+@pytest.mark.parametrize("var", [0.0, 1.0])
+@pytest.mark.parametrize("form", PENALTY_FORMS)
+def test_a_selected_value_at_its_mean_and_a_batch_of_one_have_a_finite_penalty(form, var):
     z = torch.tensor([[1.0]], requires_grad=True)
-    p = ms_penalty(z, torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([[True]]), "log_ms")
+    p = ms_penalty(z, torch.tensor([1.0]), torch.tensor([var]), torch.tensor([[True]]), form)
     p.backward()
     assert torch.isfinite(p) and torch.isfinite(z.grad).all()
+
+
+@pytest.mark.parametrize("form", PENALTY_FORMS)
+def test_moments_are_constants_in_every_gradient(form):
+    z, mask = torch.randn(5, 3, requires_grad=True), torch.ones(5, 3, dtype=torch.bool)
+    mean, var = torch.randn(3, requires_grad=True), torch.ones(3, requires_grad=True)
+    (ms_penalty(z, mean, var, mask, form) + deactivate(z, mean, mask).sum()).backward()
+    assert z.grad is not None and mean.grad is None and var.grad is None
 
 
 @pytest.mark.parametrize(("form", "falls"), [("log_ms", True), ("ms", True), ("invariant_log_ms", False)])
@@ -96,6 +106,13 @@ def test_half_precision_is_computed_in_float32():
     z = torch.tensor([[300.0, 0.0]], dtype=torch.float16)  # 300^2 overflows float16
     p = ms_penalty(z, torch.zeros(2), torch.ones(2), torch.tensor([[True, False]]), "ms")
     assert p.dtype == torch.float32 and p == 90000
+    for form in PENALTY_FORMS:  # and squares that float16 would call zero
+        small = (1e-3 * torch.randn(6, 2, generator=torch.Generator().manual_seed(0))).half()
+        got, want = (
+            ms_penalty(x, torch.zeros(2), torch.ones(2), torch.ones(6, 2, dtype=torch.bool), form)
+            for x in (small, small.float())
+        )
+        assert torch.equal(got, want)
 
 
 @pytest.mark.parametrize(

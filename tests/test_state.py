@@ -12,7 +12,7 @@ from torch.utils.checkpoint import checkpoint
 from l2e_min import Inhibitor, MovingThreshold, TopK
 from l2e_min.state import KEPT_VISITS
 
-KINDS = ("reverse", "freeze", "log_ms", "invariant_log_ms")
+KINDS = ("reverse", "log_ms", "invariant_log_ms")
 RETRIEVALS = {"top-k": TopK(k=2), "threshold": MovingThreshold(0.1)}
 
 
