@@ -75,8 +75,8 @@ class MovingThreshold(nn.Module):
         if not 0 < start < float("inf"):
             raise ValueError(f"start is {start}; expected a positive number, a value of phi")
         self.register_buffer("log_tau", torch.tensor(start, dtype=torch.float64).log().float())
-        self.register_buffer("rate", torch.tensor(self.FAST))
-        self.register_buffer("last_error", torch.tensor(0.0))
+        self.register_buffer("rate", torch.tensor(self.FAST, dtype=torch.float32))
+        self.register_buffer("last_error", torch.tensor(0.0, dtype=torch.float32))
 
     @property
     def tau(self) -> Tensor:

@@ -12,7 +12,7 @@ from l2e_min.moments import RunningMoments
 from l2e_min.monosemanticity import denominator, monosemantic_scale
 from l2e_min.retrieval import MovingThreshold
 
-KEPT_VISITS = 16  # forwards whose backward may still come; a visit keeps three rows of N numbers, so this stays small
+KEPT_VISITS = 32  # forwards whose backward may still come; each keeps three rows of N numbers, so this stays small
 SAMPLED_ROWS = 8  # inputs of a batch that tell it from the others
 
 
@@ -40,7 +40,7 @@ class SiteState(nn.Module):
         super().__init__()
         self.moments = RunningMoments(n_neurons, forget_after)
         self.retrieval = copy.deepcopy(retrieval).train()
-        self.register_buffer("share", torch.zeros(()))  # selected pairs of the last batch
+        self.register_buffer("share", torch.zeros((), dtype=torch.float32))  # selected pairs of the last batch
         self.visits: deque[Visit] = deque(maxlen=KEPT_VISITS)
 
     @torch.no_grad()

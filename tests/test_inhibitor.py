@@ -142,6 +142,23 @@ def test_penalty_in_the_backward_pass_honours_loss_scaling():
     torch.testing.assert_close(gradients[0], gradients[2], rtol=1e-5, atol=1e-8)
 
 
+@pytest.mark.parametrize("enabled", [False, True])
+def test_penalty_in_the_backward_pass_follows_a_grad_scaler(enabled):
+    gradients = []
+    for scaled in (False, True):
+        model = plain()
+        scaler = torch.amp.GradScaler("cpu", init_scale=64.0, enabled=enabled and scaled)
+        Inhibitor(model, "act", weight=0.5, start_after=1, penalty_in="backward", loss_scale=scaler)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+        g = torch.Generator().manual_seed(1)
+        for _ in range(3):
+            model.zero_grad()
+            scaler.scale(model(torch.randn(32, 8, generator=g)).square().mean()).backward()
+        scaler.unscale_(optimizer)
+        gradients.append(model.first.weight.grad)
+    torch.testing.assert_close(*gradients, rtol=1e-5, atol=1e-8)
+
+
 def test_starts_late_and_holds_its_share():
     model = plain()
     inhibitor = Inhibitor(model, ["act", "act2"], MovingThreshold(0.1), "log_ms", weight=1.0, start_after=5)
@@ -174,6 +191,9 @@ def test_pause_resume_eval_and_remove():
     inhibitor.resume()
     assert not torch.equal(model(x), free)
     model.eval()
+    assert torch.equal(model(x), free)
+    model.train()
+    model.act.eval()  # a part that is not being trained
     assert torch.equal(model(x), free)
     model.train()
     inhibitor.remove()
@@ -323,6 +343,7 @@ def test_report_before_and_after():
         (lambda m: Inhibitor(m, [3]), "a site is 3"),
         (lambda m: Inhibitor(m, "act", inhibition="kill"), "inhibition is 'kill'; expected one of reverse"),
         (lambda m: Inhibitor(m, "act", penalty_in="optimizer"), "penalty_in is 'optimizer'"),
+        (lambda m: Inhibitor(m, "first:input") and m.first(input=torch.zeros(2, 8)), "input of first .* is NoneType"),
         (lambda m: Inhibitor(m, "act").load_state_dict({"act9/moments.mean": torch.zeros(3)}), "of other sites: act9"),
     ],
 )

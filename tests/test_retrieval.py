@@ -116,6 +116,14 @@ def test_judges_a_batch_before_it_moves():
     assert threshold.tau > 1
 
 
+def test_is_kept_in_float32_whatever_the_default():
+    torch.set_default_dtype(torch.bfloat16)  # as when a large model is loaded
+    try:
+        assert {t.dtype for t in MovingThreshold(0.02).state_dict().values()} == {torch.float32}
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
 def test_stands_still_in_eval_mode_and_on_empty_batches():
     threshold = MovingThreshold(0.02)
     threshold(torch.empty(0, 5))
