@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +10,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from l2e_min.lab import hub
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.paths import DATA
-from l2e_min.lab.tokenizer import first_line, load_tokenizer
+from l2e_min.lab.tokenizer import load_tokenizer
 
 PYTHIA = {  # name: hidden size, layers, heads, vocabulary (padded for the GPUs it was trained on), learning rate
     "pythia-70m": (512, 6, 8, 50304, 1e-3),
@@ -107,12 +109,16 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32):
     from transformers import AutoModelForCausalLM
 
     name = str(name)
+    is_hub = name.startswith("hub:")
     options = {"dtype": dtype, "use_safetensors": True, "attn_implementation": "eager"}
-    if name.startswith("hub:"):
-        hub_name, _, revision = name.removeprefix("hub:").partition("@")
-        options["revision"] = revision or "main"
+    if is_hub:
+        place, options["revision"] = hub.split_name(name)
+        here = hub.reachable()
+        options["local_files_only"] = not here
+        # Without it transformers asks a service elsewhere to convert pickled weights, and loads what comes back.
+        os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
     else:
-        hub_name = name
+        place = name
         options["local_files_only"] = True
         if not (Path(name) / "config.json").is_file():
             raise UserError(
@@ -120,12 +126,12 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32):
             )
     try:
         with no_bars():
-            model = AutoModelForCausalLM.from_pretrained(hub_name, **options)
-    except (OSError, ValueError) as error:
-        hint = "; is the hub within reach? The shipped mini models need no network" if name.startswith("hub:") else ""
-        raise UserError(f"cannot load the model {name}: {first_line(error)}{hint}") from error
-    tokenizer = load_tokenizer(f"hub:{hub_name}" if name.startswith("hub:") else name)
-    return model.eval(), tokenizer
+            model = AutoModelForCausalLM.from_pretrained(place, **options)
+    except Exception as error:  # OSError, ValueError, RuntimeError (shapes), and safetensors' own bare Exception
+        if is_hub:
+            raise hub.trouble(f"load the model {name}", error, here=here) from error
+        raise UserError(f"cannot load the model {name}: {hub.first_line(error)}") from error
+    return model.eval(), load_tokenizer(name)
 
 
 def load_shipped(size: str = "128x4"):

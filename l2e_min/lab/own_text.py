@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from l2e_min.lab import hub as hub_ways
 from l2e_min.lab.corpus import Document
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.overlap import near_duplicates
@@ -52,14 +53,15 @@ def hub(text: str) -> tuple[str, list[Document]]:
         import datasets
     except ImportError:
         raise UserError('reading from the hub needs the package "datasets"; run: pip install "l2e-min[lab]"') from None
+    if not hub_ways.reachable():
+        raise hub_ways.trouble(f"read the dataset {text}", here=False)
+    datasets.config.STREAMING_READ_MAX_RETRIES = 1  # each is five retries of its own, half a minute; 20 is ten minutes
+    datasets.config.HF_UPDATE_DOWNLOAD_COUNTS = False  # nobody but the hub is told that a dataset is read
     try:
         rows = iter(datasets.load_dataset(name, config or None, split="train", streaming=True))
         first = next(rows, None)
     except Exception as error:  # the library raises many kinds: no network, no such name, no such config, no split
-        reason = str(error).strip().splitlines()[0][:160] if str(error).strip() else type(error).__name__
-        raise UserError(
-            f'cannot read {text!r} from the hub ({reason}); "installed" or a folder works offline'
-        ) from error
+        raise hub_ways.trouble(f"read the dataset {text}", error) from error
     if first is None:
         raise UserError(f"the training split of {text!r} is empty")
     column = text_column(first, text)
@@ -76,7 +78,10 @@ def hub(text: str) -> tuple[str, list[Document]]:
                 taken += size
                 bar.update(size)
             number += 1
-            row = next(rows, None)
+            try:
+                row = next(rows, None)
+            except Exception as error:  # the hub went away, or a later file is broken
+                raise hub_ways.trouble(f"read the dataset {text} beyond row {number}", error) from error
     if taken < 2000:
         raise UserError(f"the column {column!r} of {text!r} holds {taken} bytes of text; at least 2000 are needed")
     return text, documents

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from l2e_min.lab import hub
 from l2e_min.lab.errors import UserError
 
 END_OF_TEXT = "<|endoftext|>"
@@ -60,22 +61,25 @@ def spread_sample(texts: list[str], n_bytes: int) -> list[str]:
 
 
 def load_tokenizer(name: str | Path):
-    """The tokenizer saved in a folder, or of ``hub:NAME`` (asked for by the user, so it may be downloaded)."""
+    """The tokenizer saved in a folder, or of ``hub:NAME[@REVISION]``, which is downloaded where it is not cached."""
     from transformers import AutoTokenizer
 
     name = str(name)
     is_hub = name.startswith("hub:")
-    if not is_hub and not (Path(name) / "tokenizer.json").is_file():
-        raise UserError(f"no tokenizer.json in {name}: expected a folder with one, or hub:NAME")
+    if is_hub:
+        place, revision = hub.split_name(name)
+        here = hub.reachable()
+        options = {"revision": revision, "local_files_only": not here}
+    else:
+        place, options = name, {"local_files_only": True}
+        if not (Path(name) / "tokenizer.json").is_file():
+            raise UserError(f"no tokenizer.json in {name}: expected a folder with one, or hub:NAME")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(name.removeprefix("hub:"), local_files_only=not is_hub)
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot load the tokenizer {name}: {first_line(error)}") from error
+        tokenizer = AutoTokenizer.from_pretrained(place, **options)
+    except Exception as error:  # the libraries below raise many kinds, some of them bare Exceptions
+        if is_hub:
+            raise hub.trouble(f"load the tokenizer {name}", error, here=here) from error
+        raise UserError(f"cannot load the tokenizer {name}: {hub.first_line(error)}") from error
     if tokenizer.pad_token is None:  # Pythia's has none set; padding is masked everywhere, so any entry will do
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for a one-line ``UserError``."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

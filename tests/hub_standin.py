@@ -1,0 +1,204 @@
+"""A stand-in for the Hugging Face hub on 127.0.0.1: as much of its protocol as transformers and datasets use.
+
+Small files are answered at once, large ones by a redirect to another host ("localhost"), as the hub answers them. It
+does not speak Xet, the hub's own transfer protocol: without Xet's headers the client libraries take plain HTTP.
+"""
+
+import hashlib
+import json
+import re
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+LARGE = (".safetensors", ".bin", ".zst", ".parquet")
+"""Endings that the hub keeps in large file storage."""
+
+Files = dict[str, bytes]
+
+
+class Hub:
+    """A hub that holds ``models`` and ``datasets``: name -> revision -> path -> bytes.
+
+    ``gated``: names that ask for a login. ``break_next``: file -> how many of its next transfers stop half way.
+    ``silent``: connections are taken and never answered. ``requests``: what was asked, as (method, path, range).
+    """
+
+    def __init__(self, models: dict[str, dict[str, Files]], datasets: dict[str, dict[str, Files]]):
+        self.repositories = {"models": models, "datasets": datasets}
+        self.gated: set[str] = set()
+        self.break_next: dict[str, int] = {}
+        self.silent = False
+        self.requests: list[tuple[str, str, str]] = []
+        self.port = 0
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        """Listens, after a stop on the same port as before."""
+        self.connections: set[socket.socket] = set()
+        self.server = ThreadingHTTPServer(("127.0.0.1", self.port), type("Bound", (Handler,), {"hub": self}))
+        self.server.daemon_threads = True
+        self.port = self.server.server_port
+        threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Gone: the port refuses, and open connections are cut."""
+        self.server.shutdown()
+        self.server.server_close()
+        for connection in list(self.connections):
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # closed already by the other side
+
+    def large(self, digest: str) -> tuple[str, bytes]:
+        """(path, bytes) of the large file with this SHA-256."""
+        for kind in self.repositories.values():
+            for revisions in kind.values():
+                for files in revisions.values():
+                    for path, data in files.items():
+                        if path.endswith(LARGE) and sha256(data) == digest:
+                            return path, data
+        raise KeyError(digest)
+
+
+class Handler(BaseHTTPRequestHandler):
+    hub: Hub
+    protocol_version = "HTTP/1.1"
+
+    def setup(self):
+        super().setup()
+        self.hub.connections.add(self.connection)
+
+    def finish(self):
+        self.hub.connections.discard(self.connection)
+        super().finish()
+
+    def log_message(self, *_):
+        pass
+
+    def do_HEAD(self):
+        self.route()
+
+    def do_GET(self):
+        self.route()
+
+    def do_POST(self):
+        self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.route()
+
+    def route(self):
+        path = unquote(urlsplit(self.path).path)
+        self.hub.requests.append((self.command, path, self.headers.get("Range", "")))
+        if self.hub.silent:
+            self.rfile.read(1)  # nothing comes: returns when the client gives up
+            return
+        if path == "/":
+            return self.answer(200, b"a stand-in for the hub")
+        if path.startswith("/cdn/"):
+            return self.send_file(*self.hub.large(path.removeprefix("/cdn/")))
+        api = re.fullmatch(r"/api/(models|datasets)/([^/]+/[^/]+)(?:/(revision|tree|paths-info)/([^/]+)/?(.*))?", path)
+        resolve = re.fullmatch(r"/(datasets/)?([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        if api:
+            kind, name, what, revision, rest = api.groups()
+        elif resolve:
+            kind, name, revision, rest = resolve.groups()
+            kind, what = "datasets" if kind else "models", "resolve"
+        else:
+            return self.refuse(404, "", "Sorry, we can't find the page you are looking for.")
+        if name in self.hub.gated:
+            return self.refuse(401, "GatedRepo", f"Access to {name} is restricted. You must be authenticated.")
+        revisions = self.hub.repositories[kind].get(name)
+        if revisions is None:  # the hub tells a stranger no more than that
+            return self.refuse(401, "", "Invalid username or password.")
+        by_commit = {commit_of(name, known): known for known in revisions}
+        revision = by_commit.get(revision or "main", revision or "main")
+        if revision not in revisions:
+            return self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+        commit, files = commit_of(name, revision), revisions[revision]
+        if what == "resolve":
+            return self.resolve(commit, files, rest)
+        if what == "tree":
+            return self.tree(files, rest)
+        if what == "paths-info":
+            wanted = parse_qs(self.body.decode())["paths"]
+            return self.answer_json([entry(path, files[path]) for path in wanted if path in files])
+        siblings = [{"rfilename": path} for path in files]
+        self.answer_json({"id": name, "sha": commit, "private": False, "tags": [], "siblings": siblings})
+
+    def resolve(self, commit: str, files: Files, path: str):
+        if path not in files:
+            return self.refuse(404, "EntryNotFound", "Entry not found", {"X-Repo-Commit": commit})
+        data = files[path]
+        if not path.endswith(LARGE):
+            return self.send_file(path, data, {"X-Repo-Commit": commit})
+        linked = {"X-Linked-Etag": f'"{sha256(data)}"', "X-Linked-Size": str(len(data)), "X-Repo-Commit": commit}
+        self.answer(302, b"", {"Location": f"http://localhost:{self.hub.port}/cdn/{sha256(data)}", **linked})
+
+    def tree(self, files: Files, folder: str):
+        inside = {path: data for path, data in files.items() if path.startswith(f"{folder}/" if folder else "")}
+        if not inside:
+            return self.refuse(404, "EntryNotFound", f"{folder} does not exist")
+        depth = folder.count("/") + 1 if folder else 0
+        entries, recursive = [], "recursive=true" in urlsplit(self.path).query.lower()
+        for above in sorted({"/".join(path.split("/")[: depth + 1]) for path in inside if path.count("/") > depth}):
+            entries.append({"type": "directory", "path": above, "size": 0, "oid": commit_of(above, "tree")})
+        shown = [path for path in inside if recursive or path.count("/") == depth]
+        self.answer_json(entries + [entry(path, files[path]) for path in shown])
+
+    def send_file(self, path: str, data: bytes, headers: dict[str, str] | None = None):
+        """The bytes that Range asks for; half of them where this transfer is to break."""
+        headers = {"ETag": f'"{sha256(data)}"', "Accept-Ranges": "bytes", **(headers or {})}
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start, status = 0, 200
+        if asked:
+            start, end = int(asked[1]), int(asked[2] or len(data) - 1) + 1
+            headers["Content-Range"] = f"bytes {start}-{min(end, len(data)) - 1}/{len(data)}"
+            data, status = data[start:end], 206
+        if self.command == "GET" and self.hub.break_next.get(path, 0) > 0:
+            self.hub.break_next[path] -= 1
+            self.send_response(status)
+            for key, value in {**headers, "Content-Length": str(len(data))}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            self.wfile.write(data[: len(data) // 2])
+            self.close_connection = True
+            return
+        self.answer(status, data, headers)
+
+    def answer_json(self, value: object):
+        self.answer(200, json.dumps(value).encode(), {"Content-Type": "application/json"})
+
+    def refuse(self, status: int, code: str, message: str, headers: dict[str, str] | None = None):
+        known = {"X-Error-Message": message, **({"X-Error-Code": code} if code else {}), **(headers or {})}
+        self.answer(status, json.dumps({"error": message}).encode(), known)
+
+    def answer(self, status: int, data: bytes, headers: dict[str, str] | None = None):
+        self.send_response(status)
+        for key, value in {"Content-Length": str(len(data)), **(headers or {})}.items():
+            self.send_header(key, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def commit_of(name: str, revision: str) -> str:
+    """A made-up commit hash: 40 hexadecimal digits, the same for the same names."""
+    return hashlib.sha1(f"{name}@{revision}".encode()).hexdigest()
+
+
+def entry(path: str, data: bytes) -> dict[str, object]:
+    """What the hub's listings say about a file."""
+    known = {"type": "file", "path": path, "size": len(data), "oid": hashlib.sha1(data).hexdigest()}
+    if path.endswith(LARGE):
+        known["lfs"] = {"oid": sha256(data), "size": len(data), "pointerSize": 130}
+    return known
