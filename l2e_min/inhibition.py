@@ -6,6 +6,7 @@ and ``var`` are constants in every gradient, apart from the one form that says o
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 PENALTY_FORMS = ("ms", "log_ms", "invariant_log_ms")
 
@@ -66,6 +67,25 @@ def ms_penalty(z: Tensor, mean: Tensor, var: Tensor, mask: Tensor, form: str = "
         batch_var = (flat - flat.mean(0)).square().sum(0) / max(len(flat) - 1, 1)  # (N,), differentiable
         each = each - torch.where(mask, batch_var.clamp_min(tiny).log(), 0)
     return torch.where(mask, each, 0).sum() / torch.count_nonzero(mask).clamp_min(1)
+
+
+class PenaltyGradient(torch.autograd.Function):
+    """The identity, whose backward adds the gradient of ``scale * weight * ms_penalty`` to the one that arrives."""
+
+    @staticmethod
+    def forward(ctx, z, mean, var, mask, weight, form, loss_scale):
+        ctx.save_for_backward(z, mean, var, mask, weight)
+        ctx.form, ctx.loss_scale = form, loss_scale
+        return z.view_as(z)
+
+    @staticmethod
+    @once_differentiable  # the extra gradient carries no graph; a second derivative would silently miss it
+    def backward(ctx, gradient):
+        z, mean, var, mask, weight = ctx.saved_tensors
+        with torch.enable_grad():
+            z = z.detach().requires_grad_()
+            (extra,) = torch.autograd.grad(ms_penalty(z, mean, var, mask, ctx.form), z)
+        return gradient + ctx.loss_scale() * weight * extra, None, None, None, None, None, None
 
 
 def _check(z: Tensor, mean: Tensor, mask: Tensor) -> None:

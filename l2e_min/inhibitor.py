@@ -1,12 +1,14 @@
 """The four parts together on any model: moments, phi, retrieval and inhibition at chosen sites (W24 3.3, W25 4)."""
 
+import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-from l2e_min.inhibition import PENALTY_FORMS, deactivate, ms_penalty
+from l2e_min.inhibition import PENALTY_FORMS, PenaltyGradient, deactivate, ms_penalty
+from l2e_min.moments import RunningMoments
+from l2e_min.monosemanticity import denominator
 from l2e_min.report import Report, site_row
 from l2e_min.retrieval import MovingThreshold, TopK
 from l2e_min.sites import Site, find_sites
@@ -67,6 +69,15 @@ class Inhibitor:
             raise ValueError(f"inhibition is {inhibition!r}; expected one of {', '.join((*STRENGTHS, *PENALTY_FORMS))}")
         if penalty_in not in ("loss", "backward"):
             raise ValueError(f"penalty_in is {penalty_in!r}; expected 'loss' or 'backward'")
+        if retrieval is not None and not isinstance(retrieval, nn.Module):
+            raise ValueError(f"retrieval is {retrieval!r}; expected MovingThreshold(...) or TopK(...)")
+        for name, number in (("weight", weight), ("strength", strength)):
+            if not math.isfinite(number):
+                raise ValueError(f"{name} is {number}; expected a finite number")
+        if start_after < 0:
+            raise ValueError(f"start_after is {start_after}; expected a number of batches of at least 0")
+        denominator(torch.ones(1), floor)  # refuses a bad floor now and not in the first forward pass,
+        RunningMoments(1, forget_after)  # and this a bad forget_after
         self.model, self.inhibition, self.weight, self.strength = model, inhibition, weight, strength
         self.start_after, self.forget_after, self.floor = start_after, forget_after, floor
         self.penalty_in, self.loss_scale, self.checked = penalty_in, loss_scale, checked
@@ -124,7 +135,7 @@ class Inhibitor:
             return z
         weight = self.weight * visit.started  # scalar; cheaper than clearing the mask
         if self.penalty_in == "backward":
-            return _PenaltyGradient.apply(z, visit.mean, visit.var, mask, weight, self.inhibition, self._loss_scale)
+            return PenaltyGradient.apply(z, visit.mean, visit.var, mask, weight, self.inhibition, self._loss_scale)
         if not visit.with_gradient:
             raise RuntimeError(
                 f"the penalty of {where} was lost: reentrant checkpointing runs the forward pass without a graph; "
@@ -195,6 +206,8 @@ class Inhibitor:
             raise ValueError(f"the state is of other sites: {given}; this inhibitor has {here}")
         states = {}
         for name, entries in by_site.items():
+            if "moments.mean" not in entries:
+                raise ValueError(f"the state holds no moments.mean of {name}; it is not whole")
             states[name] = SiteState(len(entries["moments.mean"]), self.forget_after, self.retrieval)
             states[name].load_state_dict(entries)
             states[name].to(entries["moments.mean"].device)
@@ -203,22 +216,3 @@ class Inhibitor:
     def report(self) -> Report:
         """A row a site: what it has seen and selected. ``print(inhibitor.report())``. Reads from the device."""
         return Report([site_row(name, state) for name, state in self.states.items()])
-
-
-class _PenaltyGradient(torch.autograd.Function):
-    """The identity, whose backward adds the gradient of ``scale * weight * ms_penalty`` to the one that arrives."""
-
-    @staticmethod
-    def forward(ctx, z, mean, var, mask, weight, form, loss_scale):
-        ctx.save_for_backward(z, mean, var, mask, weight)
-        ctx.form, ctx.loss_scale = form, loss_scale
-        return z.view_as(z)
-
-    @staticmethod
-    @once_differentiable  # the extra gradient carries no graph; a second derivative would silently miss it
-    def backward(ctx, gradient):
-        z, mean, var, mask, weight = ctx.saved_tensors
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            (extra,) = torch.autograd.grad(ms_penalty(z, mean, var, mask, ctx.form), z)
-        return gradient + ctx.loss_scale() * weight * extra, None, None, None, None, None, None

@@ -57,9 +57,11 @@ def find_sites(model: nn.Module, sites: str | nn.Module | Iterable) -> list[Site
     found = [_one(model, site) for site in sites]
     if not found:
         raise ValueError("no sites given; expected modules, their names, or one of " + ", ".join(PLACES))
-    twice = {site.name for site in found if sum((site.name, site.side) == (s.name, s.side) for s in found) > 1}
+    twice = {site.name for site in found if sum(site.name == s.name for s in found) > 1}
     if twice:
-        raise ValueError(f"site named twice: {', '.join(sorted(twice))}")
+        raise ValueError(
+            f"site named twice: {', '.join(sorted(twice))}; for both sides of a module take two inhibitors"
+        )
     return found
 
 

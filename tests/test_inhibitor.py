@@ -89,19 +89,19 @@ def test_trains_every_architecture_with_every_kind_and_leaves_no_trace(name, kin
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_is_the_sum_of_its_parts(kind):
-    """Three batches by hand, with the public functions, against the inhibitor: outputs, penalties and gradients."""
+    """Five batches by hand, with the public functions, against the inhibitor: outputs, penalties and gradients."""
     model, by_hand, floor, weight = plain(), plain(), 0.01, 0.1
-    inhibitor = Inhibitor(model, "act", TopK(k=2), kind, weight, start_after=1, forget_after=None)
+    inhibitor = Inhibitor(model, "act", TopK(k=2), kind, weight, strength=2, start_after=3, forget_after=None)
     moments, g = RunningMoments(16), torch.Generator().manual_seed(0)
-    for batch in range(3):
+    for batch in range(5):
         x = torch.randn(20, 8, generator=g)
         z = nn.functional.gelu(by_hand.first(x))  # (20, 16)
         mean, var, penalty = moments.mean.clone(), moments.var.clone(), torch.zeros(())
         mask = TopK(k=2)(monosemantic_scale(z.detach(), mean, var, floor))
         moments.update(z)
-        if batch > 0 and kind in STRENGTHS:
-            z = deactivate(z, mean, mask, STRENGTHS[kind])
-        elif batch > 0:
+        if batch >= 3 and kind in STRENGTHS:
+            z = deactivate(z, mean, mask, 2 * STRENGTHS[kind])
+        elif batch >= 3:
             penalty = weight * ms_penalty(z, mean, var, mask, kind)
         want = by_hand.out(by_hand.act2(by_hand.second(z)))
         got, added = model(x), inhibitor.penalty()
@@ -308,6 +308,9 @@ def test_frozen_models_and_no_grad_cost_nothing():
         model(torch.randn(5, 8))
         model(torch.randn(5, 8))
     assert inhibitor.penalty() == 0
+    model.first.requires_grad_(False)
+    model(torch.randn(5, 8))
+    assert inhibitor.penalty() == 0 and inhibitor.report().rows[0]["batches"] == 3
 
 
 def test_empty_batches_and_forgotten_penalties():
@@ -339,10 +342,18 @@ def test_report_before_and_after():
         (lambda m: Inhibitor(m, "act:side"), "no site 'act:side'"),
         (lambda m: Inhibitor(m, []), "no sites given"),
         (lambda m: Inhibitor(m, [m.act, "act"]), "named twice: act"),
+        (lambda m: Inhibitor(m, ["act", "act:input"]), "named twice: act"),
         (lambda m: Inhibitor(m, nn.ReLU()), "ReLU given as a site is not a part"),
         (lambda m: Inhibitor(m, [3]), "a site is 3"),
         (lambda m: Inhibitor(m, "act", inhibition="kill"), "inhibition is 'kill'; expected one of reverse"),
         (lambda m: Inhibitor(m, "act", penalty_in="optimizer"), "penalty_in is 'optimizer'"),
+        (lambda m: Inhibitor(m, "act", retrieval=0.02), "retrieval is 0.02; expected MovingThreshold"),
+        (lambda m: Inhibitor(m, "act", weight=float("nan")), "weight is nan"),
+        (lambda m: Inhibitor(m, "act", strength=float("inf")), "strength is inf"),
+        (lambda m: Inhibitor(m, "act", start_after=-1), "start_after is -1"),
+        (lambda m: Inhibitor(m, "act", forget_after=0), "forget_after is 0"),
+        (lambda m: Inhibitor(m, "act", floor=-0.1), "floor is -0.1"),
+        (lambda m: Inhibitor(m, "act").load_state_dict({"act/share": torch.zeros(())}), "no moments.mean of act"),
         (lambda m: Inhibitor(m, "first:input") and m.first(input=torch.zeros(2, 8)), "input of first .* is NoneType"),
         (lambda m: Inhibitor(m, "act").load_state_dict({"act9/moments.mean": torch.zeros(3)}), "of other sites: act9"),
     ],
