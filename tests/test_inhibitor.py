@@ -315,10 +315,12 @@ def test_frozen_models_and_no_grad_cost_nothing():
 
 def test_empty_batches_and_forgotten_penalties():
     model = plain()
-    inhibitor = Inhibitor(model, "act", start_after=0)
+    inhibitor = Inhibitor(model, ["act", "act2"], start_after=0)
     assert model(torch.empty(0, 8)).shape == (0, 3)
+    for _ in range(200):
+        model(torch.randn(4, 8))
     with pytest.raises(RuntimeError, match=r"without inhibitor.penalty\(\)"):
-        for _ in range(300):
+        for _ in range(100):
             model(torch.randn(4, 8))
     inhibitor.remove()
 
