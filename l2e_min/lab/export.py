@@ -9,12 +9,12 @@ from l2e_min.lab.errors import UserError
 from l2e_min.lab.run_folder import read_json
 
 
-def export_model(run: Path, target: Path, *, corpus: Any = None) -> dict:
+def export_model(run: Path, target: Path, *, corpus: Any = None, note: str = "") -> dict:
     """Writes the model of the finished run ``run`` to ``target``; what the card says, as a dictionary.
 
     Weights are rounded to fp16 (``load_model`` gives float32 back); the validation loss is measured again with the
     rounded weights, on ``corpus`` (default: the run's text, loaded again). Raises ``UserError`` where the run is not
-    finished, its text is not there any more, or ``target`` holds something else.
+    finished, its text is not there any more, or ``target`` holds something else. ``note`` is a sentence for the card.
     """
     import torch
 
@@ -47,6 +47,7 @@ def export_model(run: Path, target: Path, *, corpus: Any = None) -> dict:
         "parameters_without_embeddings": without_embeddings,
     }
     facts.pop("tokens_per_second")  # a fact about a machine
+    facts |= {"note": note} if note else {}
     (target / "training.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     (target / "README.md").write_text(model_card(facts), encoding="utf-8")
     return facts
@@ -99,6 +100,7 @@ matrices), peak learning rate {s["learning_rate"]:g}, cosine to {s["final_share"
     {command(s)}
 
 The same digits need the same text (so the same package versions), the same PyTorch and a similar processor.
+{facts.get("note", "")}
 
 ## Text and licence
 The text is what a Python installation carries: code, documentation, data tables and message catalogues of open-source
