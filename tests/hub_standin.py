@@ -22,14 +22,14 @@ class Hub:
     """A hub that holds ``models`` and ``datasets``: name -> revision -> path -> bytes.
 
     ``gated``: names that ask for a login. ``break_next``: file -> how many of its next transfers stop half way.
-    ``silent``: connections are taken and never answered. ``requests``: what was asked, as (method, path, range).
+    ``silent``: connections are taken and never answered. ``down``: every answer is 503. ``requests``: what was asked.
     """
 
     def __init__(self, models: dict[str, dict[str, Files]], datasets: dict[str, dict[str, Files]]):
         self.repositories = {"models": models, "datasets": datasets}
         self.gated: set[str] = set()
         self.break_next: dict[str, int] = {}
-        self.silent = False
+        self.silent = self.down = False
         self.requests: list[tuple[str, str, str]] = []
         self.port = 0
         self.start()
@@ -82,12 +82,6 @@ class Handler(BaseHTTPRequestHandler):
     def log_message(self, *_):
         pass
 
-    def do_HEAD(self):
-        self.route()
-
-    def do_GET(self):
-        self.route()
-
     def do_POST(self):
         self.body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.route()
@@ -98,6 +92,8 @@ class Handler(BaseHTTPRequestHandler):
         if self.hub.silent:
             self.rfile.read(1)  # nothing comes: returns when the client gives up
             return
+        if self.hub.down:
+            return self.refuse(503, "", "down for maintenance")
         if path == "/":
             return self.answer(200, b"a stand-in for the hub")
         if path.startswith("/cdn/"):
@@ -130,6 +126,8 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer_json([entry(path, files[path]) for path in wanted if path in files])
         siblings = [{"rfilename": path} for path in files]
         self.answer_json({"id": name, "sha": commit, "private": False, "tags": [], "siblings": siblings})
+
+    do_HEAD = do_GET = route
 
     def resolve(self, commit: str, files: Files, path: str):
         if path not in files:

@@ -278,6 +278,16 @@ def test_a_hub_that_never_answers_is_given_up(hub, caller):
         hub.silent = False
 
 
+def test_a_hub_that_is_down_is_said_at_once(hub, caller):
+    hub.down = True
+    try:
+        for call in (("model", "hub:EleutherAI/pythia-410m"), ("corpus", "hub:someone/texts")):
+            assert "does not answer" in caller.user_error(*call, within=10)
+        assert caller.value("available") is False
+    finally:
+        hub.down = False
+
+
 @pytest.mark.parametrize(
     ("call", "name", "says"),
     [
@@ -313,6 +323,23 @@ def test_a_dataset_is_read_and_split(hub, caller):
     together = sorted([*read["train"], *read["validation"]], key=lambda document: int(document[1].split("#")[1]))
     assert together == [[row["text"], f"hub:someone/texts#{i}"] for i, row in enumerate(ROWS)]
     assert 0 < len(read["validation"]) < len(read["train"])
+
+
+def test_a_dataset_survives_a_broken_transfer(hub, caller):
+    whole = caller.value("corpus", "hub:someone/texts")
+    hub.break_next["data/train.jsonl"] = 1
+    assert caller.value("corpus", "hub:someone/texts") == whole
+    assert hub.break_next["data/train.jsonl"] == 0
+
+
+@pytest.mark.slow
+def test_a_dataset_that_keeps_breaking_is_given_up(hub, caller):
+    hub.break_next["data/train.jsonl"] = 10**6
+    try:
+        message = caller.user_error("corpus", "hub:someone/texts", within=60)
+    finally:
+        hub.break_next["data/train.jsonl"] = 0
+    assert "L2E_PROFILE=quick" in message
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("zstandard"), reason="zstandard is not installed")

@@ -17,7 +17,7 @@ def split_name(name: str) -> tuple[str, str]:
 
 
 def reachable(timeout: float = 5.0) -> bool:
-    """Whether the hub answers anything within ``timeout`` seconds to connect and as many to reply.
+    """Whether the hub answers, not with an error of its own (5xx), in ``timeout`` seconds to connect and to reply.
 
     Asked once before a load: the libraries themselves retry an absent hub for half a minute a file, and much longer for
     datasets. Asks by their own client, so that their proxies and certificates count. False where HF_HUB_OFFLINE is set.
@@ -25,10 +25,9 @@ def reachable(timeout: float = 5.0) -> bool:
     from huggingface_hub import constants, get_session
 
     try:
-        get_session().head(constants.ENDPOINT, timeout=timeout)
+        return get_session().head(constants.ENDPOINT, timeout=timeout).status_code < 500
     except Exception:  # refused, unknown host, no answer in time, a proxy's fault, offline by choice
         return False
-    return True
 
 
 def trouble(doing: str, error: BaseException | None = None, *, here: bool = True) -> UserError:
