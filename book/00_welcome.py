@@ -32,7 +32,7 @@ print(settings.describe())
 # best, on half of the texts. Now look at the *other* half (it comes from other files). Each dot is one text; in colour, the neuron's own language.
 # Above, a model of a million parameters that was trained for this book; below, the same network before training.
 
-# %%
+# %% tags=["hide-input"]
 data = load_features("natural_language", settings.rows_per_feature)
 model, tokenizer = load(settings.model)
 nets = {"trained": model, "untrained": untrained(model.config, seed=0)}
@@ -48,9 +48,19 @@ for ax, (which, net) in zip(axes, nets.items(), strict=True):
     for feature in range(len(data.features)):
         rows = labels == feature
         y = feature + np.random.default_rng(feature).uniform(-0.3, 0.3, rows.sum())
-        ax.plot(z[rows], y, ".", ms=4, alpha=0.7, color=COLOURS[1 if feature == best.feature[0] else 6])
+        ax.plot(
+            z[rows],
+            y,
+            ".",
+            ms=4,
+            alpha=0.7,
+            color=COLOURS[1 if feature == best.feature[0] else 6],
+        )
     ax.set_yticks(range(len(data.features)), data.features)
-    ax.set(xlabel="value of the neuron", title=f"{which}: the best of {values[0].size:,} neurons")
+    ax.set(
+        xlabel="value of the neuron",
+        title=f"{which}: the best of {values[0].size:,} neurons",
+    )
     ax.grid(axis="y", visible=False)
 keep("00_welcome", **{f"f1_{which}": values for which, values in f1.items()})
 figure(
@@ -61,7 +71,10 @@ figure(
 
 # %%
 print("held-out F1 of the best trained neuron is above 0.8:", f1["trained"][0] > 0.8)
-print("that of the best untrained one is lower, but above 0.4:", f1["trained"][0] > f1["untrained"][0] > 0.4)
+print(
+    "that of the best untrained one is lower, but above 0.4:",
+    f1["trained"][0] > f1["untrained"][0] > 0.4,
+)
 
 # %% [markdown]
 # Such neurons exist, then, even in a tiny network. And the lower picture is the book's habit: **no figure without its

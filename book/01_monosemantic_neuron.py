@@ -43,7 +43,9 @@ model, tokenizer = load(settings.model)
 second_linear = model.gpt_neox.layers[1].mlp.dense_4h_to_h
 
 seen = []
-hook = second_linear.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+hook = second_linear.register_forward_pre_hook(
+    lambda module, inputs: seen.append(inputs[0])
+)
 model(**tokenizer("import numpy as np", return_tensors="pt"))
 hook.remove()
 
@@ -64,14 +66,20 @@ print("last axis of z is one entry a neuron:", seen[0].shape[-1] == n_neurons)
 names = ("natural_language", "code_language", "data_subset")
 data = {name: load_features(name, settings.rows_per_feature) for name in names}
 for name in names:
-    print(f"{name}: {len(data[name].texts)} texts, {len(data[name].features)} features:", *data[name].features)
+    print(
+        f"{name}: {len(data[name].texts)} texts, {len(data[name].features)} features:",
+        *data[name].features,
+    )
 
 # %% [markdown]
 # A text has many tokens and a neuron has a value on each. As in the papers, one number stands for the text: the **mean**
 # over its tokens. `neuron_values` does what the hook above did, for every layer, and takes that mean.
 
 # %%
-values = {name: neuron_values(model, tokenizer, data[name].texts, progress=False) for name in names}
+values = {
+    name: neuron_values(model, tokenizer, data[name].texts, progress=False)
+    for name in names
+}
 for name in names:
     print(f"{name}: texts x layers x neurons =", tuple(values[name].shape))
 
@@ -90,18 +98,27 @@ for name in names:
 # that we show is that of the *second* half, which took no part in the choice.
 
 # %%
-best = {name: top_neurons(values[name].numpy(), data[name].labels, groups=data[name].sources) for name in names}
+best = {
+    name: top_neurons(values[name].numpy(), data[name].labels, groups=data[name].sources)
+    for name in names
+}
 
 languages = data["natural_language"]
-layer, neuron = int(best["natural_language"].layer[0]), int(best["natural_language"].neuron[0])
+layer, neuron = (
+    int(best["natural_language"].layer[0]),
+    int(best["natural_language"].neuron[0]),
+)
 own = int(best["natural_language"].feature[0])
-print("held-out F1 of the best language neuron is above 0.6:", best["natural_language"].f1[0] > 0.6)
+print(
+    "held-out F1 of the best language neuron is above 0.6:",
+    best["natural_language"].f1[0] > 0.6,
+)
 
 # %% [markdown]
 # Here is that neuron on every text, and beside it a neuron drawn at random.
 
 
-# %%
+# %% tags=["hide-input"]
 def strip(ax, z, labels, features, highlight, seed=0):
     """One dot a text, one row a feature; the highlighted feature in colour."""
     jitter = np.random.default_rng(seed).uniform(-0.3, 0.3, len(z))
@@ -136,7 +153,7 @@ figure(
 # error for the other. Move it and see, for this neuron and for three others:
 
 
-# %%
+# %% tags=["hide-input"]
 def f1_at(z, own_feature, labels, threshold, sign):
     """Precision, recall and F1 of 'the text has the feature' = 'the value is beyond the threshold'."""
     hit, on = sign * (z - threshold) > 0, labels == own_feature
@@ -146,14 +163,24 @@ def f1_at(z, own_feature, labels, threshold, sign):
 
 
 untrained_model = untrained(model.config, seed=0)
-blank_values = {name: neuron_values(untrained_model, tokenizer, data[name].texts, progress=False) for name in names}
+blank_values = {
+    name: neuron_values(untrained_model, tokenizer, data[name].texts, progress=False)
+    for name in names
+}
 blank_best = {
-    name: top_neurons(blank_values[name].numpy(), data[name].labels, groups=data[name].sources) for name in names
+    name: top_neurons(
+        blank_values[name].numpy(), data[name].labels, groups=data[name].sources
+    )
+    for name in names
 }
 
 table = best["natural_language"]
 blank_table = blank_best["natural_language"]
-random_own = int(np.argmax([z_random[languages.labels == f].mean() for f in range(len(languages.features))]))
+random_own = int(
+    np.argmax(
+        [z_random[languages.labels == f].mean() for f in range(len(languages.features))]
+    )
+)
 shown = {
     "best neuron": (z_best, own, int(table.sign[0])),
     "tenth best neuron": (
@@ -163,7 +190,9 @@ shown = {
     ),
     "random neuron": (z_random, random_own, 1),
     "best, untrained model": (
-        blank_values["natural_language"][:, blank_table.layer[0], blank_table.neuron[0]].numpy(),
+        blank_values["natural_language"][
+            :, blank_table.layer[0], blank_table.neuron[0]
+        ].numpy(),
         int(blank_table.feature[0]),
         int(blank_table.sign[0]),
     ),
@@ -179,21 +208,37 @@ def draw(which, percentile):
     on = languages.labels == feature
     weights = [np.full(k.sum(), 100 / k.sum()) for k in (~on, on)]
     for k, w, colour, label in zip(
-        (~on, on), weights, (COLOURS[6], COLOURS[1]), ("other languages", languages.features[feature]), strict=True
+        (~on, on),
+        weights,
+        (COLOURS[6], COLOURS[1]),
+        ("other languages", languages.features[feature]),
+        strict=True,
     ):
-        ax.hist(z[k].clip(bins[0], bins[-1]), bins, weights=w, color=colour, alpha=0.65, label=label)
+        ax.hist(
+            z[k].clip(bins[0], bins[-1]),
+            bins,
+            weights=w,
+            color=colour,
+            alpha=0.65,
+            label=label,
+        )
     ax.axvline(threshold, color=COLOURS[0])
     ax.annotate("counts as the feature", (threshold, 0.99), (8 * sign, 0), color=COLOURS[0], va="top",
                 ha="left" if sign > 0 else "right", xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
     ax.set(xlabel="value of the neuron", ylabel="% of the texts", title=which)
     ax.legend(loc="center right" if sign > 0 else "center left")
     precision, recall, f1 = f1_at(z, feature, languages.labels, threshold, sign)
-    return fig, f"Precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f} for “{languages.features[feature]}”."
+    return (
+        fig,
+        f"Precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f} for “{languages.features[feature]}”.",
+    )
 
 
 def describe(which, percentile):
     z, feature, sign = shown[which]
-    precision, recall, f1 = f1_at(z, feature, languages.labels, np.percentile(z, percentile), sign)
+    precision, recall, f1 = f1_at(
+        z, feature, languages.labels, np.percentile(z, percentile), sign
+    )
     return (
         f"Histograms of the {which} on {languages.features[feature]} and on the other languages, threshold at the "
         f"{percentile}th percentile: precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f}."
@@ -202,7 +247,10 @@ def describe(which, percentile):
 
 explorer(
     draw,
-    {"which": Dropdown(list(shown), label="neuron"), "percentile": Slider(steps, label="threshold at percentile")},
+    {
+        "which": Dropdown(list(shown), label="neuron"),
+        "percentile": Slider(steps, label="threshold at percentile"),
+    },
     title="A neuron as a detector: where to put the threshold?",
     describe=describe,
     start={"which": "best neuron", "percentile": 93},
@@ -224,7 +272,7 @@ explorer(
 # - the **label-permutation null**: the same search with the labels shuffled;
 # - the **untrained model**: the same search in the same architecture with random weights.
 
-# %%
+# %% tags=["hide-input"]
 null = {name: null_neurons(values[name].numpy(), data[name].labels) for name in names}
 
 fig, ax = new_figure(height=3.6)
@@ -233,7 +281,15 @@ groups = (("trained model", best, COLOURS[1], "o"), ("untrained model", blank_be
 for g, (label, tables, colour, mark) in enumerate(groups):
     for d, name in enumerate(names):
         x = d + 0.24 * (g - 1) + np.linspace(-0.07, 0.07, 10)
-        ax.plot(x, tables[name].f1, mark, ms=5, alpha=0.75, color=colour, label=label if d == 0 else None)
+        ax.plot(
+            x,
+            tables[name].f1,
+            mark,
+            ms=5,
+            alpha=0.75,
+            color=colour,
+            label=label if d == 0 else None,
+        )
 ax.set_xticks(range(3), [name.replace("_", "\n") for name in names])
 ax.set(ylim=(0, 1.02), ylabel="F1 on held-out texts")
 ax.legend(loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1.0))
@@ -267,7 +323,7 @@ for name in names:
 # it is strongest and on the strongest text of any other language. (· is a space, ⏎ a new line; ▯ a part of a letter: the
 # tokenizer works on bytes, and an accented letter has two.)
 
-# %%
+# %% tags=["hide-input"]
 sign = int(table.sign[0])
 mine = languages.labels == own
 rows = [np.flatnonzero(k)[np.argmax(sign * z_best[k])] for k in (mine, ~mine)]
@@ -275,8 +331,14 @@ rows = [np.flatnonzero(k)[np.argmax(sign * z_best[k])] for k in (mine, ~mine)]
 fig, axes = new_figure(2, 1, height=5.0, sharey=True)
 for ax, row in zip(axes, rows, strict=True):
     tokens, z = token_values(model, tokenizer, languages.texts[row], layers=[layer])
-    shown_tokens = [t.replace(" ", "·").replace("\n", "⏎").replace("\ufffd", "▯") for t in tokens][:36]
-    ax.bar(range(len(shown_tokens)), z[:36, 0, neuron].numpy(), color=COLOURS[1] if row == rows[0] else COLOURS[6])
+    shown_tokens = [
+        t.replace(" ", "·").replace("\n", "⏎").replace("\ufffd", "▯") for t in tokens
+    ][:36]
+    ax.bar(
+        range(len(shown_tokens)),
+        z[:36, 0, neuron].numpy(),
+        color=COLOURS[1] if row == rows[0] else COLOURS[6],
+    )
     ax.set_xticks(range(len(shown_tokens)), shown_tokens, rotation=90, fontsize=9)
     ax.set_title(f"a text in “{languages.features[languages.labels[row]]}”")
     ax.set_ylabel("value")

@@ -33,8 +33,16 @@ model, tokenizer = load(settings.model)
 untrained_model = untrained(model.config, seed=0)
 names = ("natural_language", "code_language", "data_subset")
 data = {name: load_features(name, settings.rows_per_feature) for name in names}
-values = {name: neuron_values(model, tokenizer, data[name].texts, progress=False).flatten(1) for name in names}
-blank = {name: neuron_values(untrained_model, tokenizer, data[name].texts, progress=False).flatten(1) for name in names}
+values = {
+    name: neuron_values(model, tokenizer, data[name].texts, progress=False).flatten(1)
+    for name in names
+}
+blank = {
+    name: neuron_values(
+        untrained_model, tokenizer, data[name].texts, progress=False
+    ).flatten(1)
+    for name in names
+}
 
 # %% [markdown]
 # ## Equation 1
@@ -57,27 +65,47 @@ def phi_by_hand(z, mean, var):
 
 
 phi = monosemantic_scale(z, z.mean(0), z.var(0))
-print("one line, as in the package:", torch.allclose(phi, phi_by_hand(z, z.mean(0), z.var(0))))
+print(
+    "one line, as in the package:",
+    torch.allclose(phi, phi_by_hand(z, z.mean(0), z.var(0))),
+)
 
 # %% [markdown]
 # Here it is for the best language neuron of chapter 1 and for a random one. The axis is logarithmic: 1 is what a value one
 # standard deviation away has, 9 what three standard deviations give.
 
-# %%
-probes = {name: top_neurons(values[name].numpy(), data[name].labels, groups=data[name].sources) for name in names}
+# %% tags=["hide-input"]
+probes = {
+    name: top_neurons(values[name].numpy(), data[name].labels, groups=data[name].sources)
+    for name in names
+}
 labels = torch.as_tensor(data["natural_language"].labels)
 best = int(probes["natural_language"].neuron[0])
 own = int(probes["natural_language"].feature[0])
 own_name = data["natural_language"].features[own]
-random_neurons = torch.from_numpy(np.random.default_rng(0).permutation(z.shape[1])[: settings.random_neurons].copy())
+random_neurons = torch.from_numpy(
+    np.random.default_rng(0).permutation(z.shape[1])[: settings.random_neurons].copy()
+)
 someone = int(random_neurons[0])
 
 bins = np.logspace(-4, 2.2, 45)
 fig, axes = new_figure(2, 1, height=5.2, sharex=True)
-for ax, neuron, title in zip(axes, (best, someone), ("best language neuron", "a random neuron"), strict=True):
-    for rows, colour, label in ((labels != own, COLOURS[6], "other languages"), (labels == own, COLOURS[1], own_name)):
+for ax, neuron, title in zip(
+    axes, (best, someone), ("best language neuron", "a random neuron"), strict=True
+):
+    for rows, colour, label in (
+        (labels != own, COLOURS[6], "other languages"),
+        (labels == own, COLOURS[1], own_name),
+    ):
         share = np.full(int(rows.sum()), 100 / int(rows.sum()))
-        ax.hist(phi[rows, neuron].clamp(1e-4, 150), bins, weights=share, color=colour, alpha=0.65, label=label)
+        ax.hist(
+            phi[rows, neuron].clamp(1e-4, 150),
+            bins,
+            weights=share,
+            color=colour,
+            alpha=0.65,
+            label=label,
+        )
     ax.set(xscale="log", ylabel="% of the texts", title=title)
 axes[0].legend(loc="upper left")
 axes[1].set_xlabel("Monosemantic Scale φ")
@@ -126,14 +154,17 @@ for batch in z.split(37):  # 37 texts at a time; the last batch is smaller
     m, mu, v = update(m, mu, v, batch)
     moments.update(batch)
 print("count:", m, int(moments.count))
-print("equal to the two-pass variance of all values:", torch.allclose(v, z.var(0), rtol=1e-12))
+print(
+    "equal to the two-pass variance of all values:",
+    torch.allclose(v, z.var(0), rtol=1e-12),
+)
 print("and so is the package's:", torch.allclose(moments.var, z.var(0), rtol=1e-12))
 
 # %% [markdown]
 # Watch the moments settle. One neuron, texts in random order; the band is one standard deviation around the mean so far,
 # the dashed lines are where both must end.
 
-# %%
+# %% tags=["hide-input"]
 order = torch.from_numpy(np.random.default_rng(1).permutation(len(z)).copy())
 stream = z[order, best]
 
@@ -156,15 +187,28 @@ def draw_moments(batch_size, batches):
     mean, std = paths[batch_size][:batches].T
     x = np.arange(1, batches + 1)
     fig, ax = new_figure(height=3.3)
-    ax.fill_between(x, mean - std, mean + std, color=COLOURS[0], alpha=0.25, lw=0, label="mean ± S so far")
+    ax.fill_between(
+        x,
+        mean - std,
+        mean + std,
+        color=COLOURS[0],
+        alpha=0.25,
+        lw=0,
+        label="mean ± S so far",
+    )
     ax.plot(x, mean, "o-", color=COLOURS[0], ms=4)
     for level in (final_mean, final_mean - final_std, final_mean + final_std):
         ax.axhline(level, color=COLOURS[6], ls="--", lw=1.2)
-    ax.set(xlim=(0.5, max(counts) + 0.5), xlabel="batches seen", ylabel="value of the neuron")
+    ax.set(
+        xlim=(0.5, max(counts) + 0.5), xlabel="batches seen", ylabel="value of the neuron"
+    )
     ax.set_ylim(final_mean - 3 * final_std, final_mean + 4 * final_std)
     ax.legend(loc="upper right")
     error = abs(std[-1] / final_std - 1)
-    return fig, f"{batches * batch_size} of {len(z)} texts seen. The standard deviation is {100 * error:.0f} % off."
+    return (
+        fig,
+        f"{batches * batch_size} of {len(z)} texts seen. The standard deviation is {100 * error:.0f} % off.",
+    )
 
 
 def describe_moments(batch_size, batches):
@@ -177,7 +221,10 @@ def describe_moments(batch_size, batches):
 
 explorer(
     draw_moments,
-    {"batch_size": ToggleButtons(sizes, label="texts in a batch"), "batches": Slider(counts, label="batches seen")},
+    {
+        "batch_size": ToggleButtons(sizes, label="texts in a batch"),
+        "batches": Slider(counts, label="batches seen"),
+    },
     title="Moments settle batch by batch",
     describe=describe_moments,
     start={"batch_size": 16, "batches": 10},
@@ -193,7 +240,7 @@ explorer(
 # it subtracts two large, nearly equal numbers whenever the mean is large against the spread. Here both are fed the same
 # Gaussian numbers (synthetic, so that the offset can be chosen) with a growing offset.
 
-# %%
+# %% tags=["hide-input"]
 offsets = np.logspace(0, 6, 13)
 noise = torch.from_numpy(np.random.default_rng(2).standard_normal((2000, 64)))
 
@@ -217,11 +264,17 @@ def online(x):
     return running.var
 
 
-errors = {(name, kind): [] for name in ("two sums", "Lemma 3.2") for kind in (torch.float32, torch.float64)}
+errors = {
+    (name, kind): []
+    for name in ("two sums", "Lemma 3.2")
+    for kind in (torch.float32, torch.float64)
+}
 for offset in offsets:
     for kind in (torch.float32, torch.float64):
         x = (noise + offset).to(kind)
-        exact = torch.from_numpy(x.double().numpy().var(axis=0, ddof=1))  # two passes over the numbers as they are
+        exact = torch.from_numpy(
+            x.double().numpy().var(axis=0, ddof=1)
+        )  # two passes over the numbers as they are
         errors["two sums", kind].append(relative_error(two_sums(x), exact))
         errors["Lemma 3.2", kind].append(relative_error(online(x), exact))
 
@@ -229,9 +282,20 @@ fig, ax = new_figure(height=3.8)
 for (name, kind), found in errors.items():
     style = "-" if name == "Lemma 3.2" else "--"
     colour = COLOURS[0] if kind == torch.float64 else COLOURS[1]
-    ax.plot(offsets, np.maximum(found, 1e-17), style, color=colour, label=f"{name}, {str(kind)[6:]}")
+    ax.plot(
+        offsets,
+        np.maximum(found, 1e-17),
+        style,
+        color=colour,
+        label=f"{name}, {str(kind)[6:]}",
+    )
 ax.axhline(1, color=COLOURS[6], lw=1)
-ax.set(xscale="log", yscale="log", xlabel="mean, in standard deviations", ylabel="relative error of $S^2$")
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="mean, in standard deviations",
+    ylabel="relative error of $S^2$",
+)
 ax.legend(fontsize=9, ncols=2, loc="lower right", bbox_to_anchor=(1, 1))
 figure(
     fig,
@@ -241,8 +305,14 @@ figure(
 
 # %%
 single = dict(zip(offsets.round(), errors["two sums", torch.float32], strict=True))
-print("two sums in float32 are wrong by over 10 % at an offset of 10,000:", single[10000.0] > 0.1)
-print("Lemma 3.2 in float32 is right to 1 % there:", errors["Lemma 3.2", torch.float32][8] < 0.01)
+print(
+    "two sums in float32 are wrong by over 10 % at an offset of 10,000:",
+    single[10000.0] > 0.1,
+)
+print(
+    "Lemma 3.2 in float32 is right to 1 % there:",
+    errors["Lemma 3.2", torch.float32][8] < 0.01,
+)
 
 # %% [markdown]
 # Now the claim itself. *Exact*: real activations of one layer, plain and with an offset of 1,000, in batches of every size
@@ -262,7 +332,9 @@ for x in (layer_1, layer_1 + 1000):
             running.update(batch)
         mean, var = (torch.from_numpy(a) for a in (array.mean(0), array.var(0, ddof=1)))
         size_of_mean = torch.maximum(mean.abs(), var.sqrt())
-        worst["mean"] = max(worst["mean"], float(((running.mean - mean).abs() / size_of_mean).max()))
+        worst["mean"] = max(
+            worst["mean"], float(((running.mean - mean).abs() / size_of_mean).max())
+        )
         worst["var"] = max(worst["var"], relative_error(running.var, var))
 print("worst relative error of the mean below 1e-9:", worst["mean"] < 1e-9)
 print("worst relative error of the variance below 1e-9:", worst["var"] < 1e-9)
@@ -286,14 +358,20 @@ def seconds(running):
 
 
 log_count = np.log([64.0 * n for n in aged])
-turns = np.log([[seconds(running) for running in aged.values()] for _ in range(200)])  # (turns, ages)
+turns = np.log(
+    [[seconds(running) for running in aged.values()] for _ in range(200)]
+)  # (turns, ages)
 slopes = (
     (turns - turns.mean(1, keepdims=True))
     @ (log_count - log_count.mean())
     / ((log_count - log_count.mean()) ** 2).sum()
 )
-resampled = np.median(np.random.default_rng(0).choice(slopes, (2000, len(slopes))), axis=1)
-cost = Measurement(np.median(slopes), *np.quantile(resampled, [0.025, 0.975]), seeds=1, n=len(slopes))
+resampled = np.median(
+    np.random.default_rng(0).choice(slopes, (2000, len(slopes))), axis=1
+)
+cost = Measurement(
+    np.median(slopes), *np.quantile(resampled, [0.025, 0.975]), seeds=1, n=len(slopes)
+)
 
 _ = claims.record(
     "C01",
@@ -317,10 +395,12 @@ _ = claims.record(
 # planted drift**: after every batch of 32 texts each neuron moves up by the chosen part of its standard deviation. Drawn
 # is the mean $\phi$ of each batch, judged by the moments before it. Without drift it is about 1.
 
-# %%
+# %% tags=["hide-input"]
 rates, memories = [0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15], [None, 3, 10, 30]
 crowd = z[order][: 60 * 32, random_neurons[:200]]
-crowd = (crowd / crowd.std(0)).reshape(60, 32, 200)  # batches, texts, neurons; in standard deviations
+crowd = (crowd / crowd.std(0)).reshape(
+    60, 32, 200
+)  # batches, texts, neurons; in standard deviations
 
 
 def mean_phi(rate, forget_after):
@@ -328,7 +408,11 @@ def mean_phi(rate, forget_after):
     running, found = RunningMoments(200, forget_after, dtype=torch.float64), []
     for step, batch in enumerate(crowd):
         drifted = batch + rate * step
-        found.append(monosemantic_scale(drifted, running.mean, running.var).mean().item() if step else np.nan)
+        found.append(
+            monosemantic_scale(drifted, running.mean, running.var).mean().item()
+            if step
+            else np.nan
+        )
         running.update(drifted)
     return np.array(found)
 
@@ -377,7 +461,10 @@ explorer(
 )
 
 # %%
-print("drift 0.05, nothing forgotten: mean phi above 1.3:", np.nanmean(drift[0.05, None][-20:]) > 1.3)
+print(
+    "drift 0.05, nothing forgotten: mean phi above 1.3:",
+    np.nanmean(drift[0.05, None][-20:]) > 1.3,
+)
 print("the same with n_f = 10 stays below 1.3:", np.nanmean(drift[0.05, 10][-20:]) < 1.3)
 
 # %% [markdown]
@@ -391,20 +478,39 @@ print("the same with n_f = 10 stays below 1.3:", np.nanmean(drift[0.05, 10][-20:
 # $v_i + \varepsilon \cdot \mathrm{mean}_k(v_k)$ (their code: $\varepsilon = 0.01$). In `monosemantic_scale` this is
 # `floor`. Real activations, moments from only eight texts:
 
-# %%
+# %% tags=["hide-input"]
 first = z[order[:8]]
 rest = z[order[8:]]
 highest = {
-    floor: monosemantic_scale(rest, first.mean(0), first.var(0), floor).amax(0).sort(descending=True).values.numpy()
+    floor: monosemantic_scale(rest, first.mean(0), first.var(0), floor)
+    .amax(0)
+    .sort(descending=True)
+    .values.numpy()
     for floor in (0.0, 0.001, 0.01, 0.1)
 }
-settled = monosemantic_scale(rest, z.mean(0), z.var(0)).amax(0).sort(descending=True).values.numpy()
+settled = (
+    monosemantic_scale(rest, z.mean(0), z.var(0))
+    .amax(0)
+    .sort(descending=True)
+    .values.numpy()
+)
 
 fig, ax = new_figure(height=3.6)
 for (floor, found), colour in zip(highest.items(), COLOURS, strict=False):
     ax.plot(np.arange(1, len(found) + 1), found, color=colour, label=f"ε = {floor:g}")
-ax.plot(np.arange(1, len(settled) + 1), settled, "--", color=COLOURS[6], label="settled moments, ε = 0")
-ax.set(xscale="log", yscale="log", xlabel="neurons, highest first", ylabel="highest φ of the neuron")
+ax.plot(
+    np.arange(1, len(settled) + 1),
+    settled,
+    "--",
+    color=COLOURS[6],
+    label="settled moments, ε = 0",
+)
+ax.set(
+    xscale="log",
+    yscale="log",
+    xlabel="neurons, highest first",
+    ylabel="highest φ of the neuron",
+)
 ax.legend(loc="lower left", fontsize=9.5)
 figure(
     fig,
@@ -435,19 +541,32 @@ figure(
 scores = feature_scores(phi, labels)  # (features, neurons)
 star = relative_feature(phi, labels)  # (neurons,)
 p = torch.bincount(labels).double() / len(labels)  # (features,)
-off = torch.stack([phi[labels != f].mean(0) for f in range(len(p))])  # (features, neurons)
+off = torch.stack(
+    [phi[labels != f].mean(0) for f in range(len(p))]
+)  # (features, neurons)
 identity = p[:, None] * scores + (1 - p[:, None]) * off
 n = len(phi)
-print("mean phi of every neuron is (m - 1)/m:", torch.allclose(phi.mean(0), torch.tensor((n - 1) / n, dtype=phi.dtype)))
-print("p phi_l + (1 - p) phi_-l is the same number:", torch.allclose(identity, torch.full_like(identity, (n - 1) / n)))
-print("largest phi_l possible:", round(1 / p.max().item()), " found below it:", bool(scores.max() < 1 / p.min()))
+print(
+    "mean phi of every neuron is (m - 1)/m:",
+    torch.allclose(phi.mean(0), torch.tensor((n - 1) / n, dtype=phi.dtype)),
+)
+print(
+    "p phi_l + (1 - p) phi_-l is the same number:",
+    torch.allclose(identity, torch.full_like(identity, (n - 1) / n)),
+)
+print(
+    "largest phi_l possible:",
+    round(1 / p.max().item()),
+    " found below it:",
+    bool(scores.max() < 1 / p.min()),
+)
 
 # %% [markdown]
 # So how *can* the question be asked? Choose $l^*$ on one half of the texts (with the moments of that half) and measure on
 # the other half. Then compare with the same procedure on permuted labels. The four panels show every one of 1,000 random
 # neurons as a dot; the diagonal is $\phi_{l^*} = \phi_{\bar{l^*}}$.
 
-# %%
+# %% tags=["hide-input"]
 halves, blank_halves = {}, {}
 for name in names:
     rows = probes[name].train_rows, probes[name].test_rows
@@ -457,7 +576,9 @@ for name in names:
 shuffle = torch.from_numpy(np.random.default_rng(3).permutation(len(labels)).copy())
 few = halves["natural_language"].only(random_neurons)
 g = torch.Generator().manual_seed(3)
-mixed = [t[torch.randperm(len(t), generator=g)] for t in (few.chosen_labels, few.held_labels)]
+mixed = [
+    t[torch.randperm(len(t), generator=g)] for t in (few.chosen_labels, few.held_labels)
+]
 panels = {
     ("real labels", "rows that chose l*"): selectivity.on_and_off(phi, labels, star),
     ("shuffled labels", "rows that chose l*"): selectivity.on_and_off(
@@ -472,7 +593,13 @@ for ax, ((which, rows), (on, rest_of)) in zip(axes.flat, panels.items(), strict=
     colour = COLOURS[1] if which == "real labels" else COLOURS[6]
     ax.plot(rest_of[keep_some], on[keep_some], ".", ms=3, alpha=0.5, color=colour)
     ax.plot([0.2, 2], [0.2, 2], color=COLOURS[0], lw=1.2)
-    ax.set(xscale="log", yscale="log", xlim=(0.2, 2.2), ylim=(0.2, 12), title=f"{which},\n{rows}")
+    ax.set(
+        xscale="log",
+        yscale="log",
+        xlim=(0.2, 2.2),
+        ylim=(0.2, 12),
+        title=f"{which},\n{rows}",
+    )
     ax.set_xticks([0.2, 0.5, 1, 2], ["0.2", "0.5", "1", "2"])
     ax.set_yticks([0.2, 1, 5, 10], ["0.2", "1", "5", "10"])
     ax.minorticks_off()
@@ -499,12 +626,24 @@ smallest = {
     for key in ("share_true", "share_permuted", "beyond_null_true")
 }
 largest = max((f["beyond_null_permuted"] for f in found), key=lambda m: m.value)
-_ = claims.record("B01", smallest | {"beyond_null_permuted": largest}, profile=settings.profile, chapter=CHAPTER)
+_ = claims.record(
+    "B01",
+    smallest | {"beyond_null_permuted": largest},
+    profile=settings.profile,
+    chapter=CHAPTER,
+)
 
-print("on the rows that chose, phi_l* is the larger one for every neuron:", smallest["share_true"].value == 1)
-print("and for every neuron under shuffled labels, too:", smallest["share_permuted"].value == 1)
 print(
-    "held out, real labels: more than half of the neurons lie beyond the null:", smallest["beyond_null_true"].low > 0.5
+    "on the rows that chose, phi_l* is the larger one for every neuron:",
+    smallest["share_true"].value == 1,
+)
+print(
+    "and for every neuron under shuffled labels, too:",
+    smallest["share_permuted"].value == 1,
+)
+print(
+    "held out, real labels: more than half of the neurons lie beyond the null:",
+    smallest["beyond_null_true"].low > 0.5,
 )
 print("held out, shuffled labels: about one in twenty does:", 0.03 < largest.value < 0.08)
 
@@ -537,45 +676,81 @@ for name in names:
             else top_neurons(source.numpy(), data[name].labels, groups=data[name].sources)
         )
         ten = torch.from_numpy(table.neuron)
-        excess, ratio, null = selectivity.excess_over_null(half, ten, settings.permutations, settings.bootstrap, seed=0)
+        excess, ratio, null = selectivity.excess_over_null(
+            half, ten, settings.permutations, settings.bootstrap, seed=0
+        )
         measured[name, which] = excess, ratio
         nulls[name, which] = null.exp()
-        gaps[name, which] = selectivity.gap_to_random(half, ten, random_neurons, settings.bootstrap, seed=0)
+        gaps[name, which] = selectivity.gap_to_random(
+            half, ten, random_neurons, settings.bootstrap, seed=0
+        )
 
 _ = claims.record(
     "C02",
-    {f"{kind}_{name}": measured[name, "trained"][i] for name in names for i, kind in enumerate(("excess", "ratio"))},
+    {
+        f"{kind}_{name}": measured[name, "trained"][i]
+        for name in names
+        for i, kind in enumerate(("excess", "ratio"))
+    },
     profile=settings.profile,
     chapter=CHAPTER,
 )
 log_gap = {}
 for name in names:
-    (trained, draws), (before, blank_draws) = gaps[name, "trained"], gaps[name, "untrained"]
-    log_gap[f"log_ratio_{name}"] = selectivity.interval(trained, draws, n=len(random_neurons))
-    log_gap[f"log_ratio_minus_untrained_{name}"] = selectivity.interval(trained - before, draws - blank_draws)
-    log_gap[f"log_ratio_untrained_{name}"] = selectivity.interval(before, blank_draws, n=len(random_neurons))
+    (trained, draws), (before, blank_draws) = (
+        gaps[name, "trained"],
+        gaps[name, "untrained"],
+    )
+    log_gap[f"log_ratio_{name}"] = selectivity.interval(
+        trained, draws, n=len(random_neurons)
+    )
+    log_gap[f"log_ratio_minus_untrained_{name}"] = selectivity.interval(
+        trained - before, draws - blank_draws
+    )
+    log_gap[f"log_ratio_untrained_{name}"] = selectivity.interval(
+        before, blank_draws, n=len(random_neurons)
+    )
 _ = claims.record("C03", log_gap, profile=settings.profile, chapter=CHAPTER)
 
-# %%
+# %% tags=["hide-input"]
 fig, axes = new_figure(2, 1, height=6.4)
-for g_index, (which, colour, mark) in enumerate((("trained", COLOURS[1], "o"), ("untrained", COLOURS[0], "s"))):
+for g_index, (which, colour, mark) in enumerate(
+    (("trained", COLOURS[1], "o"), ("untrained", COLOURS[0], "s"))
+):
     x = np.arange(3) + 0.22 * (g_index - 0.5)
     for ax, rows in ((axes[0], [measured[name, which][1] for name in names]), (axes[1], [
         selectivity.interval(float(np.exp(gaps[name, which][0])), gaps[name, which][1].exp()) for name in names
     ])):  # fmt: skip
         y = np.array([r.value for r in rows])
         low, high = np.array([r.low for r in rows]), np.array([r.high for r in rows])
-        ax.errorbar(x, y, [y - low, high - y], fmt=mark, color=colour, capsize=4, label=f"{which} model")
+        ax.errorbar(
+            x,
+            y,
+            [y - low, high - y],
+            fmt=mark,
+            color=colour,
+            capsize=4,
+            label=f"{which} model",
+        )
     for i, name in enumerate(names):
         axes[0].plot(np.full(settings.permutations, x[i] + 0.09), nulls[name, which], "_", color=COLOURS[6], alpha=0.25,
                      label="shuffled labels" if i == 0 and g_index == 1 else None)  # fmt: skip
-axes[0].set(yscale="log", ylabel="φ on l* over φ elsewhere", title="C02: the ten best neurons, held out")
-axes[1].set(ylabel="φ on l*: ten best\nover random neurons", title="C03: the ten best against random ones")
+axes[0].set(
+    yscale="log",
+    ylabel="φ on l* over φ elsewhere",
+    title="C02: the ten best neurons, held out",
+)
+axes[1].set(
+    ylabel="φ on l*: ten best\nover random neurons",
+    title="C03: the ten best against random ones",
+)
 axes[1].axhline(1, color=COLOURS[6], lw=1)
 for ax in axes:
     ax.set_xticks(range(3), [name.replace("_", "\n") for name in names])
     ax.grid(axis="x", visible=False)
-axes[0].legend(fontsize=9.5, loc="center left", bbox_to_anchor=(0.0, 0.3), handletextpad=0.3)
+axes[0].legend(
+    fontsize=9.5, loc="center left", bbox_to_anchor=(0.0, 0.3), handletextpad=0.3
+)
 figure(
     fig,
     alt="Above, the ratio of phi on the own feature to phi elsewhere: trained model highest, untrained lower, both far above "
@@ -594,8 +769,13 @@ keep(
     drift_forgetting_after_10=drift[0.05, 10][1:].tolist(),
 )
 for name in names:
-    (excess, ratio), (blank_excess, _) = measured[name, "trained"], measured[name, "untrained"]
-    print(f"{name}: trained ratio above 5: {ratio.low > 5}, untrained beyond the null as well: {blank_excess.low > 0}")
+    (excess, ratio), (blank_excess, _) = (
+        measured[name, "trained"],
+        measured[name, "untrained"],
+    )
+    print(
+        f"{name}: trained ratio above 5: {ratio.low > 5}, untrained beyond the null as well: {blank_excess.low > 0}"
+    )
 
 # %% [markdown]
 # ## The verdicts

@@ -100,10 +100,12 @@ def test_scales_grow_and_belong_to_their_profile():
 def test_description_says_profile_place_model_text_and_cost():
     text = PROFILES["quick"].describe()
     assert text == (
-        "Profile: quick (CPU). Model: the shipped mini Pythia 128x4. Text: text that is installed anyway.\n"
-        "Cost: about a minute on 2 cores, nothing is downloaded. Other profiles: L2E_PROFILE=gpu, L2E_PROFILE=paper."
+        "Profile: quick (CPU); others: L2E_PROFILE=gpu, L2E_PROFILE=paper\n"
+        "Model:   the shipped mini Pythia 128x4\n"
+        "Text:    text that is installed anyway\n"
+        "Cost:    about a minute on 2 cores, nothing is downloaded"
     )
-    assert "Cost: 20 seconds. " in PROFILES["quick"].describe(cost="20 seconds")
+    assert "Cost:    20 seconds" in PROFILES["quick"].describe(cost="20 seconds")
     assert "hub:EleutherAI/pythia-70m" in PROFILES["paper"].describe()
 
 

@@ -71,8 +71,10 @@ class Settings:
         text = "text that is installed anyway" if self.text == "installed" else self.text
         others = ", ".join(f"{VARIABLE}={name}" for name in PROFILES if name != self.profile)
         return (
-            f"Profile: {self.profile} ({where}). Model: {model}. Text: {text}.\n"
-            f"Cost: {cost or self.minutes}. Other profiles: {others}."
+            f"Profile: {self.profile} ({where}); others: {others}\n"
+            f"Model:   {model}\n"
+            f"Text:    {text}\n"
+            f"Cost:    {cost or self.minutes}"
         )
 
     def require_hub(self) -> None:
