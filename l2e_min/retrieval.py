@@ -94,13 +94,17 @@ class MovingThreshold(nn.Module):
         return mask
 
     @torch.no_grad()
-    def move(self, share_above: Tensor, ok: Tensor | bool = True) -> None:
-        """Moves tau after a batch with ``share_above`` (scalar) of its pairs selected; not where ``ok`` is false."""
-        error = ((share_above - self.share) / self.share).clamp(-1, 2) * ok  # u
+    def move(self, share_above: Tensor, ok: Tensor | None = None) -> None:
+        """Moves tau after a batch with ``share_above`` (scalar) of its pairs selected.
+
+        ``ok``: boolean scalar; where it is false, nothing changes at all. None: true.
+        """
+        error = ((share_above - self.share) / self.share).clamp(-1, 2)  # u
         same_sign = error * self.last_error > 0
-        self.rate.mul_(torch.where(same_sign, self.FASTER, self.SLOWER)).clamp_(self.SLOW, self.FAST)
-        self.log_tau.add_(self.rate * error).clamp_(-80, 80)  # exp stays a normal float32
-        self.last_error.copy_(error)
+        rate = (self.rate * torch.where(same_sign, self.FASTER, self.SLOWER)).clamp(self.SLOW, self.FAST)
+        log_tau = (self.log_tau + rate * error).clamp(-80, 80)  # exp stays a normal float32
+        for buffer, new in ((self.rate, rate), (self.log_tau, log_tau), (self.last_error, error)):
+            buffer.copy_(new if ok is None else torch.where(ok, new, buffer))
 
     def extra_repr(self) -> str:
         return f"share={self.share}, tau={self.tau.item():.3g}"

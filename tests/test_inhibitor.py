@@ -1,5 +1,7 @@
 """The inhibitor on real architectures: where it sits, what it changes, and that it leaves without a trace."""
 
+import copy
+
 import pytest
 import torch
 from models import TRANSFORMERS, PlainMLP, build
@@ -87,17 +89,19 @@ def test_trains_every_architecture_with_every_kind_and_leaves_no_trace(name, kin
     assert hooks == [h for m in twin.modules() for h in (*m._forward_hooks, *m._forward_pre_hooks)]
 
 
+@pytest.mark.parametrize("retrieval", [TopK(k=2), MovingThreshold(0.1)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_is_the_sum_of_its_parts(kind):
+def test_is_the_sum_of_its_parts(kind, retrieval):
     """Five batches by hand, with the public functions, against the inhibitor: outputs, penalties and gradients."""
     model, by_hand, floor, weight = plain(), plain(), 0.01, 0.1
-    inhibitor = Inhibitor(model, "act", TopK(k=2), kind, weight, strength=2, start_after=3, forget_after=None)
-    moments, g = RunningMoments(16), torch.Generator().manual_seed(0)
+    inhibitor = Inhibitor(model, "act", retrieval, kind, weight, strength=2, start_after=3, forget_after=None)
+    moments, g, retrieval = RunningMoments(16), torch.Generator().manual_seed(0), copy.deepcopy(retrieval)
     for batch in range(5):
         x = torch.randn(20, 8, generator=g)
         z = nn.functional.gelu(by_hand.first(x))  # (20, 16)
         mean, var, penalty = moments.mean.clone(), moments.var.clone(), torch.zeros(())
-        mask = TopK(k=2)(monosemantic_scale(z.detach(), mean, var, floor))
+        retrieval.train(batch > 0)  # without a variance there is nothing to learn a threshold from
+        mask = retrieval(monosemantic_scale(z.detach(), mean, var, floor))
         moments.update(z)
         if batch >= 3 and kind in STRENGTHS:
             z = deactivate(z, mean, mask, 2 * STRENGTHS[kind])
@@ -111,6 +115,21 @@ def test_is_the_sum_of_its_parts(kind):
         (got.square().sum() + added).backward()
         torch.testing.assert_close(model.first.weight.grad, by_hand.first.weight.grad)
     torch.testing.assert_close(inhibitor.states["act"].moments.var, moments.var)
+
+
+def test_the_penalty_is_summed_over_the_sites_and_gone_after_remove():
+    parts = []
+    for sites in (["act"], ["act2"], ["act", "act2"]):
+        model, g = plain(), torch.Generator().manual_seed(0)
+        inhibitor = Inhibitor(model, sites, TopK(k=2), weight=1.0, start_after=0)
+        for _ in range(3):
+            model(torch.randn(20, 8, generator=g))
+            parts.append(inhibitor.penalty())
+        model(torch.randn(20, 8, generator=g))
+        inhibitor.remove()
+        assert inhibitor.penalty() == 0
+    torch.testing.assert_close(parts[2] + parts[5], parts[8])
+    assert parts[2] != 0 and parts[5] != 0
 
 
 @pytest.mark.parametrize("kind", ["ms", "log_ms", "invariant_log_ms"])

@@ -131,6 +131,15 @@ def test_stands_still_in_eval_mode_and_on_empty_batches():
     assert threshold.tau == MovingThreshold(0.02).tau
 
 
+def test_a_batch_that_is_not_ok_changes_nothing():
+    a, b = MovingThreshold(0.02), MovingThreshold(0.02)
+    for share in (0.5, 0.0, 0.03):
+        a.move(torch.tensor(share))
+        b.move(torch.tensor(share), torch.tensor(True))
+        b.move(torch.tensor(0.9), torch.tensor(False))
+    assert all(torch.equal(x, y) for x, y in zip(a.buffers(), b.buffers(), strict=True))
+
+
 def test_starts_at_the_gaussian_quantile():
     assert MovingThreshold(0.05).tau.item() == pytest.approx(1.959964**2, rel=1e-5)
 

@@ -97,6 +97,15 @@ def test_a_penalty_that_reentrant_checkpointing_loses_is_an_error():
         train(True, "log_ms", "top-k")
 
 
+def test_a_forward_without_gradient_before_the_backward_pass_does_no_harm():
+    model = Shared(False)
+    inhibitor = Inhibitor(model, "act", TopK(k=2), "log_ms", start_after=0)
+    loss = model(torch.randn(16, 8).requires_grad_()).sum() + inhibitor.penalty()
+    with torch.no_grad():
+        model(torch.randn(16, 8))
+    loss.backward()
+
+
 def test_a_forward_that_was_not_visited_is_not_touched_when_it_is_recomputed():
     model = Shared(False)
     inhibitor = Inhibitor(model, "act", TopK(k=2), "reverse", start_after=0)
