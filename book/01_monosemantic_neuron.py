@@ -12,11 +12,11 @@
 import numpy as np
 
 from l2e_min.lab.arrays import keep
-from l2e_min.lab.features import load_features
 from l2e_min.lab.measure import neuron_values, token_values
 from l2e_min.lab.mini_pythia import load, untrained
 from l2e_min.lab.probing import null_neurons, top_neurons
 from l2e_min.lab.settings import Settings
+from l2e_min.lab.text.features import load_features
 from l2e_min.show import COLOURS, Dropdown, Slider, explorer, figure, new_figure
 
 CHAPTER = "01_monosemantic_neuron"

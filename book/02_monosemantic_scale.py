@@ -14,14 +14,15 @@ import numpy as np
 import torch
 
 from l2e_min import RunningMoments, feature_scores, monosemantic_scale, relative_feature
-from l2e_min.lab import claims, selectivity
+from l2e_min.lab import selectivity
 from l2e_min.lab.arrays import keep
-from l2e_min.lab.claims import Measurement
-from l2e_min.lab.features import load_features
+from l2e_min.lab.ledger import claims
+from l2e_min.lab.ledger.claims import Measurement
 from l2e_min.lab.measure import neuron_values
 from l2e_min.lab.mini_pythia import load, untrained
 from l2e_min.lab.probing import top_neurons
 from l2e_min.lab.settings import Settings
+from l2e_min.lab.text.features import load_features
 from l2e_min.show import COLOURS, Slider, ToggleButtons, explorer, figure, new_figure
 
 CHAPTER = "02_monosemantic_scale"

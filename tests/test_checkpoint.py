@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from l2e_min.lab import checkpoint as c
+from l2e_min.lab.training import checkpoint as c
 
 
 def tree() -> dict:

@@ -5,11 +5,11 @@ import re
 
 import pytest
 
-from l2e_min.lab import claims as ledger
-from l2e_min.lab.claims import Measurement
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.measurement import Measurement as Defined
-from l2e_min.lab.verdicts import expand, judge, measures_of, words
+from l2e_min.lab.ledger import claims as ledger
+from l2e_min.lab.ledger.claims import Measurement
+from l2e_min.lab.ledger.measurement import Measurement as Defined
+from l2e_min.lab.ledger.verdicts import expand, judge, measures_of, words
 
 CLAIMS = ledger.load_claims()
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -336,7 +336,7 @@ def test_the_last_digits_do_not_show():
 def test_html_is_escaped(monkeypatch):
     result = record_c01()
     claim = ledger.Claim(**{**vars(BY_ID["C01"]), "statement": "a < b & <script>"})
-    from l2e_min.lab.claims_table import ClaimsTable
+    from l2e_min.lab.ledger.claims_table import ClaimsTable
 
     html = ClaimsTable(((claim, result, ledger.verdict(claim, result)),))._repr_html_()
     assert "a &lt; b &amp; &lt;script&gt;" in html and "<script>" not in html

@@ -8,10 +8,10 @@ from importlib import import_module
 
 import pytest
 
-from l2e_min.lab import claims as ledger
 from l2e_min.lab import cli
-from l2e_min.lab.claims import Measurement
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.ledger import claims as ledger
+from l2e_min.lab.ledger.claims import Measurement
 
 BUILT = list(filter(cli.is_built, cli.COMMANDS))
 

@@ -8,9 +8,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from l2e_min.lab import installed, languages, overlap, own_text, places, sources
-from l2e_min.lab.corpus import Corpus, Document, load_corpus, split_of
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.text import installed, languages, overlap, own_text, places, sources
+from l2e_min.lab.text.corpus import load_corpus
+from l2e_min.lab.text.document import Corpus, Document, split_of
 
 GOLDEN = [0.457639, 0.086944, 0.722264, 0.074719, 0.284987]
 

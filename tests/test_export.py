@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.export import command, export_model
 from l2e_min.lab.mini_pythia import load_model
-from l2e_min.lab.pretrain import pretrain
-from l2e_min.lab.recipe import PretrainSettings
+from l2e_min.lab.training.export import command, export_model
+from l2e_min.lab.training.pretrain import pretrain
+from l2e_min.lab.training.recipe import PretrainSettings
 
 SETTINGS = {"size": "16x1", "steps": 20, "batch": 2, "context": 16, "log_every": 5, "validate_every": 10}
 

@@ -5,9 +5,9 @@ from collections import Counter, defaultdict
 import numpy as np
 import pytest
 
-from l2e_min.lab.corpus import Document, load_corpus
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.features import FEATURE_SETS, PROSE, load_features, rows_of, spread
+from l2e_min.lab.text.corpus import Document, load_corpus
+from l2e_min.lab.text.features import FEATURE_SETS, PROSE, load_features, rows_of, spread
 
 NAMES = list(FEATURE_SETS)
 

@@ -57,7 +57,7 @@ def tokenizer(name):
     return load_tokenizer(name)("def one(two):\n    return three").input_ids
 
 def corpus(name):
-    from l2e_min.lab.corpus import load_corpus
+    from l2e_min.lab.text.corpus import load_corpus
     read = load_corpus(name)
     return {side: [[d.text, d.source] for d in getattr(read, side)] for side in ("train", "validation")}
 

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 import torch
 
-from l2e_min.lab import pretrain as p
-from l2e_min.lab.blocks import Blocks, encode_stream
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_pythia import untrained
-from l2e_min.lab.recipe import PretrainSettings, learning_rate_at, make_optimizer
-from l2e_min.lab.run_folder import TrainingLog
-from l2e_min.lab.stopping import Interrupted
+from l2e_min.lab.training import pretrain as p
+from l2e_min.lab.training.blocks import Blocks, encode_stream
+from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
+from l2e_min.lab.training.run_folder import TrainingLog
+from l2e_min.lab.training.stopping import Interrupted
 
 TINY = {"size": "16x1", "steps": 30, "batch": 4, "context": 16, "log_every": 5, "validate_every": 10, "vocabulary": 300}
 
@@ -292,7 +292,7 @@ except UserError as error:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     """A small folder of text files, as a user has it."""
-    pytest.importorskip("l2e_min.lab.corpus")
+    pytest.importorskip("l2e_min.lab.text.corpus")
     folder = tmp_path_factory.mktemp("texts")
     for number in range(60):
         (folder / f"{number:02}.txt").write_text(words(150, number) + f" {number}\n")

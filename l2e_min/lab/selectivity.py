@@ -12,7 +12,7 @@ from torch import Tensor
 
 from l2e_min import monosemantic_scale, relative_feature
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.measurement import Measurement
+from l2e_min.lab.ledger.measurement import Measurement
 
 
 @dataclass(frozen=True)

@@ -7,9 +7,9 @@ import textwrap
 from collections import Counter
 from pathlib import Path
 
-from l2e_min.lab import claims as ledger
-from l2e_min.lab.claims_table import SIGN, Row, finding_words, measured, row_data
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.ledger import claims as ledger
+from l2e_min.lab.ledger.claims_table import SIGN, Row, finding_words, measured, row_data
 
 HELP = "list every claim of the papers with what we measured and the verdict"
 EXAMPLE = "l2e claims --id C01"

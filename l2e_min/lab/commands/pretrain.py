@@ -42,8 +42,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when finished, 130 after Ctrl-C. Raises ``UserError`` for bad input."""
-    from l2e_min.lab.recipe import PretrainSettings
-    from l2e_min.lab.stopping import Interrupted
+    from l2e_min.lab.training.recipe import PretrainSettings
+    from l2e_min.lab.training.stopping import Interrupted
 
     out = Path(arguments.out)
     names = {field.name for field in dataclasses.fields(PretrainSettings)}
@@ -58,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--out {out} is not empty; add --resume to go on with the run in it, or choose another folder")
     else:
         settings = PretrainSettings(**given)
-    from l2e_min.lab.pretrain import pretrain  # after the checks: it is slow to import
+    from l2e_min.lab.training.pretrain import pretrain  # after the checks: it is slow to import
 
     try:
         result = pretrain(settings, out, checkpoint_every=arguments.checkpoint_every, progress=not arguments.quiet)
@@ -77,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     print(f"model: {out / 'model'}")
     if arguments.export:
-        from l2e_min.lab.export import export_model
+        from l2e_min.lab.training.export import export_model
 
         export_model(out, Path(arguments.export))
         print(f"exported: {arguments.export}")
@@ -86,8 +86,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def settings_to_resume(out: Path, given: dict):
     """The settings of the run in ``out`` and what is ``given``; where the two disagree, ``pretrain`` refuses."""
-    from l2e_min.lab.recipe import PretrainSettings
-    from l2e_min.lab.run_folder import read_json
+    from l2e_min.lab.training.recipe import PretrainSettings
+    from l2e_min.lab.training.run_folder import read_json
 
     stored = read_json(out / "settings.json")
     if stored is None:

@@ -14,7 +14,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-from l2e_min.lab.places import DISTRIBUTIONS, DOCSTRING_CAP, GROUPS, MB, PROSE, Files
+from l2e_min.lab.text.places import DISTRIBUTIONS, DOCSTRING_CAP, GROUPS, MB, PROSE, Files
 
 _NO_TEXT = (".pyc", ".so", ".pyi", ".po", ".mo", ".dat", ".png", ".svg", ".npy", ".npz")
 _OF_THIS_MACHINE = ("_sysconfigdata", "pyconfig")  # paths and settings of one build

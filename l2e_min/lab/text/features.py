@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from l2e_min.lab.corpus import Document, load_corpus
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.languages import LANGUAGES
-from l2e_min.lab.sources import read_text
+from l2e_min.lab.text.corpus import load_corpus
+from l2e_min.lab.text.document import Document
+from l2e_min.lab.text.languages import LANGUAGES
+from l2e_min.lab.text.sources import read_text
 
 FEATURE_SETS = {
     "natural_language": LANGUAGES,

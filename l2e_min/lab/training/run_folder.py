@@ -5,8 +5,8 @@ import os
 import platform
 from pathlib import Path
 
-from l2e_min.lab.checkpoint import sync
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.training.checkpoint import sync
 
 COLUMNS = (
     "step",

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.run_folder import read_json
+from l2e_min.lab.training.run_folder import read_json
 
 
 def export_model(run: Path, target: Path, *, corpus: Any = None, note: str = "") -> dict:
@@ -19,9 +19,9 @@ def export_model(run: Path, target: Path, *, corpus: Any = None, note: str = "")
     import torch
 
     from l2e_min.lab.mini_pythia import load_model, no_bars, parameter_counts
-    from l2e_min.lab.pretrain import validate
-    from l2e_min.lab.recipe import PretrainSettings
-    from l2e_min.lab.training_text import prepare_text
+    from l2e_min.lab.training.pretrain import validate
+    from l2e_min.lab.training.recipe import PretrainSettings
+    from l2e_min.lab.training.training_text import prepare_text
 
     result = read_json(run / "result.json")
     if result is None:
@@ -55,15 +55,14 @@ def export_model(run: Path, target: Path, *, corpus: Any = None, note: str = "")
 
 def command(settings: dict) -> str:
     """The command that trains with these settings; what equals the default is left out."""
-    from l2e_min.lab.commands.pretrain import OPTIONS
-    from l2e_min.lab.recipe import PretrainSettings
+    from l2e_min.lab.training.recipe import PretrainSettings
 
     usual = PretrainSettings(size=settings["size"]).as_dict()
     shown = ["size", "method", "text", "steps", "seed"]
     words = []
-    for option, (name, _, _) in OPTIONS.items():
+    for name in usual:  # an option is called as its setting
         if name in shown or (settings[name] != usual[name] and name != "device"):
-            words += [f"--{option}", str(settings[name])]
+            words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return " ".join(["l2e pretrain", *words, "--out runs/again"])
 
 

@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from l2e_min.lab.sources import locate, unit
+from l2e_min.lab.text.sources import locate, unit
 
 LANGUAGES = ("fr", "ca", "sq", "pt_BR", "sv", "es", "en_GB", "sk", "id", "tr")
 """The labels of the feature dataset natural_language: those with enough text (FEASIBILITY: 47 to 70 kB each)."""

@@ -3,11 +3,11 @@
 from pathlib import Path
 
 from l2e_min.lab import hub as hub_ways
-from l2e_min.lab.corpus import Document
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.overlap import near_duplicates
-from l2e_min.lab.places import MB
-from l2e_min.lab.sources import read_text
+from l2e_min.lab.text.document import Document
+from l2e_min.lab.text.overlap import near_duplicates
+from l2e_min.lab.text.places import MB
+from l2e_min.lab.text.sources import read_text
 
 HUB_BYTES = 40 * MB
 """How much of a hub dataset is read: as much as the installed text has, enough for the mini models."""

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import numpy as np
 
-from l2e_min.lab import corpus as corpus_module
-from l2e_min.lab import languages, overlap, places, sources
-from l2e_min.lab.corpus import Corpus, Document, split_of
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.paths import BUILD
+from l2e_min.lab.text import document as document_module
+from l2e_min.lab.text import languages, overlap, places, sources
+from l2e_min.lab.text.document import Corpus, Document, split_of
 
 SPLITS = ("train", "validation", "reserved")
 KEPT = 3
@@ -103,7 +103,7 @@ def _versions_key() -> str:
             pass
     code = [
         Path(module.__file__).read_text(encoding="utf-8")
-        for module in (corpus_module, languages, overlap, places, sources)
+        for module in (document_module, languages, overlap, places, sources)
     ]
     code.append(Path(__file__).read_text(encoding="utf-8"))
     return hashlib.sha256("\n".join([*state, *code]).encode()).hexdigest()[:16]

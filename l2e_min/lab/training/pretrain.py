@@ -14,14 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from l2e_min.lab.checkpoint import latest_checkpoint, load_checkpoint, restore, save_checkpoint
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_pythia import no_bars, untrained
-from l2e_min.lab.random_state import random_state, restore_random_state, seed_generators
-from l2e_min.lab.recipe import PretrainSettings, learning_rate_at, make_optimizer
-from l2e_min.lab.run_folder import TrainingLog, hold_to_settings, read_json, versions, write_json
-from l2e_min.lab.stopping import Interrupted, stop_requests
-from l2e_min.lab.training_text import TrainingText, prepare_text
+from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, restore, save_checkpoint
+from l2e_min.lab.training.random_state import random_state, restore_random_state, seed_generators
+from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
+from l2e_min.lab.training.run_folder import TrainingLog, hold_to_settings, read_json, versions, write_json
+from l2e_min.lab.training.stopping import Interrupted, stop_requests
+from l2e_min.lab.training.training_text import TrainingText, prepare_text
 
 Attach = Callable[[nn.Module], tuple[Callable[[], Tensor] | None, dict[str, Any]]]
 """Given the model: a penalty to add to the loss (or None), and what must be saved with a checkpoint, by name.

@@ -52,3 +52,24 @@ class Measurement:
         x = np.asarray(values, dtype=np.float64)  # (seeds,)
         half = stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / math.sqrt(len(x))
         return cls(x.mean(), x.mean() - half, x.mean() + half, len(x), **more)
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a chapter measured for one claim, as it stands in ``<id>.json``."""
+
+    id: str
+    measurements: dict[str, Measurement]
+    profile: str
+    chapter: str
+    notes: str
+    rule: str
+    """Fingerprint of the rule when this was recorded."""
+    versions: dict[str, str]
+    machine: str
+    """Kind of processor, such as x86_64."""
+
+    @property
+    def seeds(self) -> int:
+        """Fewest seeds behind any of the measurements."""
+        return min(m.seeds for m in self.measurements.values())

@@ -1,7 +1,7 @@
 """The claims ledger: what the papers say, what we measured, and the verdict that code draws from the two.
 
-``data/claims.yml`` holds the claims and their rules (``l2e_min/lab/verdicts.py`` says how a rule is read). A chapter
-calls ``record`` with what it measured and prints ``table``; ``l2e claims`` lists everything.
+``data/claims.yml`` holds the claims and their rules (``verdicts.py`` beside this file says how a rule is read). A
+chapter calls ``record`` with what it measured and prints ``table``; ``l2e claims`` lists everything.
 """
 
 import json
@@ -9,21 +9,18 @@ import os
 import platform
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from l2e_min.lab import verdicts
-from l2e_min.lab.claims_file import Claim, find, load_claims
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.measurement import Measurement
+from l2e_min.lab.ledger import verdicts
+from l2e_min.lab.ledger.claims_file import Claim, find, load_claims
+from l2e_min.lab.ledger.claims_table import ClaimsTable
+from l2e_min.lab.ledger.measurement import Measurement, Result
+from l2e_min.lab.ledger.verdicts import Verdict
 from l2e_min.lab.paths import DATA, results_folder
 from l2e_min.lab.settings import PROFILES
-from l2e_min.lab.verdicts import Verdict
-
-if TYPE_CHECKING:
-    from l2e_min.lab.claims_table import ClaimsTable
 
 __all__ = [
     "Claim",
@@ -40,27 +37,6 @@ __all__ = [
 
 PACKAGES = ("l2e-min", "torch", "transformers", "numpy")
 """Packages whose versions a result carries: those that can change a number."""
-
-
-@dataclass(frozen=True)
-class Result:
-    """What a chapter measured for one claim, as it stands in ``<id>.json``."""
-
-    id: str
-    measurements: dict[str, Measurement]
-    profile: str
-    chapter: str
-    notes: str
-    rule: str
-    """Fingerprint of the rule when this was recorded."""
-    versions: dict[str, str]
-    machine: str
-    """Kind of processor, such as x86_64."""
-
-    @property
-    def seeds(self) -> int:
-        """Fewest seeds behind any of the measurements."""
-        return min(m.seeds for m in self.measurements.values())
 
 
 def record(
@@ -122,15 +98,13 @@ def verdict(claim: Claim, result: Result | None) -> Verdict:
     return Verdict(verdicts.STATUS[outcome], reason, findings)
 
 
-def table(*ids: str, folder: Path | None = None, numbers: bool = False) -> "ClaimsTable":
+def table(*ids: str, folder: Path | None = None, numbers: bool = False) -> ClaimsTable:
     """Rows of the ledger to show in a chapter; no ids means all claims.
 
     Results come from ``folder``; by default from ``results_folder()``, where the chapter has just recorded them, and
     from the shipped ones for claims that are not there. Text and HTML hold verdicts, seeds and rules; with
     ``numbers=True`` also the measured values to two significant digits: only for numbers that a machine cannot change.
     """
-    from l2e_min.lab.claims_table import ClaimsTable
-
     claims = load_claims()
     chosen = [find(claim_id, claims) for claim_id in ids] if ids else claims
     found = results(folder) if folder is not None else results() | results(results_folder())

@@ -4,11 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l2e_min.lab.blocks import Blocks, encode_stream
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_pythia import PYTHIA, config_for
-from l2e_min.lab.recipe import PretrainSettings
 from l2e_min.lab.tokenizer import load_tokenizer, train_tokenizer
+from l2e_min.lab.training.blocks import Blocks, encode_stream
+from l2e_min.lab.training.recipe import PretrainSettings
 
 
 @dataclass
@@ -44,7 +44,7 @@ def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, p
     Raises ``UserError`` for text that is too short, or a tokenizer with more entries than a real Pythia has.
     """
     if corpus is None:
-        from l2e_min.lab.corpus import load_corpus
+        from l2e_min.lab.text.corpus import load_corpus
 
         corpus = load_corpus(settings.text)
     kept = out / "tokenizer"

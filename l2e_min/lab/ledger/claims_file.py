@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from l2e_min.lab import verdicts
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.ledger import verdicts
 from l2e_min.lab.paths import DATA
 
 

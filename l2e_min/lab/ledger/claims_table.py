@@ -4,18 +4,16 @@ from dataclasses import asdict, dataclass
 from html import escape
 from math import floor, log10
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from l2e_min.lab.measurement import Measurement
-from l2e_min.lab.verdicts import Finding, Verdict
-
-if TYPE_CHECKING:
-    from l2e_min.lab.claims import Claim, Result
+from l2e_min.lab.ledger.claims_file import Claim
+from l2e_min.lab.ledger.measurement import Measurement, Result
+from l2e_min.lab.ledger.verdicts import Finding, Verdict
 
 SIGN = {"reproduced": "✓", "not reproduced": "✗", "inconclusive": "≈", "not yet": "…"}
 """A sign beside the word, so that a verdict is found at a glance and without colour."""
 
-Row = tuple["Claim", "Result | None", Verdict]
+Row = tuple[Claim, Result | None, Verdict]
 
 
 @dataclass(frozen=True, repr=False)
@@ -57,13 +55,13 @@ class ClaimsTable:
         """One plain dictionary a claim, ready for JSON."""
         return [row_data(*row) for row in self.rows]
 
-    def _reason(self, result: "Result | None", verdict: Verdict) -> str:
+    def _reason(self, result: Result | None, verdict: Verdict) -> str:
         if not self.numbers or result is None or not verdict.findings:
             return verdict.reason
         return "; ".join(finding_words(finding, result.measurements[finding.measure]) for finding in verdict.findings)
 
 
-def row_data(claim: "Claim", result: "Result | None", verdict: Verdict) -> dict[str, Any]:
+def row_data(claim: Claim, result: Result | None, verdict: Verdict) -> dict[str, Any]:
     """Everything about one claim as a plain dictionary."""
     kept = ("id", "statement", "source", "where", "published", "test", "measures", "minimum_seeds", "chapter")
     about = {name: getattr(claim, name) for name in kept} | {"rule": claim.rule, "rule_in_words": claim.rule_in_words}
@@ -71,7 +69,7 @@ def row_data(claim: "Claim", result: "Result | None", verdict: Verdict) -> dict[
 
 
 def finding_words(finding: Finding, m: Measurement) -> str:
-    """One bound and what was measuredand what became of it."""
+    """One bound and what was measured, and what became of it."""
     return f"{finding.measure} {measured(m)} ({finding.bound}: {finding.outcome})"
 
 
@@ -87,5 +85,5 @@ def _rounded(x: float, decimals: int) -> str:
     return f"{round(x, decimals) + 0.0:.{max(0, decimals)}f}"  # + 0.0 turns -0.0 into 0.0
 
 
-def _seeds(result: "Result | None") -> str:
+def _seeds(result: Result | None) -> str:
     return "" if result is None else f"{result.seeds} seed{'s' if result.seeds > 1 else ''}, {result.profile}"

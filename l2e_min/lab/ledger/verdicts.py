@@ -30,7 +30,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from l2e_min.lab.measurement import Measurement
+from l2e_min.lab.ledger.measurement import Measurement
 
 Outcome = Literal["holds", "refuted", "open"]
 Status = Literal["reproduced", "not reproduced", "inconclusive", "not yet"]

@@ -1,0 +1,1 @@
+"""The claims ledger: claims and rules, measurements, verdicts."""
