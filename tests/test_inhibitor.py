@@ -198,6 +198,19 @@ def test_starts_late_and_holds_its_share():
     assert sum(shares) / 50 == pytest.approx(0.1, rel=0.1)
 
 
+def test_every_site_has_a_threshold_of_its_own_that_waits_for_a_variance():
+    model, given = plain(), MovingThreshold(0.02)
+    inhibitor = Inhibitor(model, ["act", "act2"], given)
+    model(torch.randn(1, 8))  # one input: a mean, but no variance
+    start = given.tau.item()
+    model(torch.randn(32, 8))  # judged by no variance
+    assert [row["tau"] for row in inhibitor.report().rows] == [start, start]
+    for _ in range(5):
+        model(torch.randn(32, 8))
+    one, other = (row["tau"] for row in inhibitor.report().rows)
+    assert len({start, one, other}) == 3 and given.tau == start
+
+
 def test_pause_resume_eval_and_remove():
     model, x = plain(), torch.randn(32, 8, generator=torch.Generator().manual_seed(0))
     free = model(x)
