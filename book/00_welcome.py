@@ -13,15 +13,13 @@
 # Here is the first result, before any theory.
 
 # %%
-import numpy as np
-
 from l2e_min.lab.arrays import keep
 from l2e_min.lab.measure import neuron_values
 from l2e_min.lab.mini_pythia import load, untrained
 from l2e_min.lab.probing import top_neurons
 from l2e_min.lab.settings import Settings
 from l2e_min.lab.text.features import load_features
-from l2e_min.show import COLOURS, figure, new_figure
+from l2e_min.show import figure, new_figure, strip
 
 settings = Settings.from_environment()
 settings.require_hub()
@@ -43,25 +41,10 @@ for ax, (which, net) in zip(axes, nets.items(), strict=True):
     values = neuron_values(net, tokenizer, data.texts, progress=False).numpy()
     best = top_neurons(values, data.labels, groups=data.sources)
     f1[which] = best.f1
-    z = values[best.test_rows, best.layer[0], best.neuron[0]]
-    labels = data.labels[best.test_rows]
-    for feature in range(len(data.features)):
-        rows = labels == feature
-        y = feature + np.random.default_rng(feature).uniform(-0.3, 0.3, rows.sum())
-        ax.plot(
-            z[rows],
-            y,
-            ".",
-            ms=4,
-            alpha=0.7,
-            color=COLOURS[1 if feature == best.feature[0] else 6],
-        )
-    ax.set_yticks(range(len(data.features)), data.features)
-    ax.set(
-        xlabel="value of the neuron",
-        title=f"{which}: the best of {values[0].size:,} neurons",
-    )
-    ax.grid(axis="y", visible=False)
+    held = best.test_rows
+    z = values[held, best.layer[0], best.neuron[0]]
+    strip(ax, z, data.labels[held], data.features, highlight=best.feature[0])
+    ax.set_title(f"{which}: the best of {values[0].size:,} neurons")
 keep("00_welcome", **{f"f1_{which}": values for which, values in f1.items()})
 figure(
     fig,

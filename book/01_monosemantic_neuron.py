@@ -17,7 +17,16 @@ from l2e_min.lab.mini_pythia import load, untrained
 from l2e_min.lab.probing import null_neurons, top_neurons
 from l2e_min.lab.settings import Settings
 from l2e_min.lab.text.features import load_features
-from l2e_min.show import COLOURS, Dropdown, Slider, explorer, figure, new_figure
+from l2e_min.show import (
+    COLOURS,
+    Dropdown,
+    Slider,
+    explorer,
+    figure,
+    new_figure,
+    on_and_off,
+    strip,
+)
 
 CHAPTER = "01_monosemantic_neuron"
 settings = Settings.from_environment()
@@ -117,20 +126,7 @@ print(
 # %% [markdown]
 # Here is that neuron on every text, and beside it a neuron drawn at random.
 
-
 # %% tags=["hide-input"]
-def strip(ax, z, labels, features, highlight, seed=0):
-    """One dot a text, one row a feature; the highlighted feature in colour."""
-    jitter = np.random.default_rng(seed).uniform(-0.3, 0.3, len(z))
-    for f in range(len(features)):
-        rows = labels == f
-        colour = COLOURS[1] if f == highlight else COLOURS[6]
-        ax.plot(z[rows], f + jitter[rows], ".", ms=3, alpha=0.6, color=colour)
-    ax.set_yticks(range(len(features)), features)
-    ax.set_xlabel("value of the neuron (mean over the text's tokens)")
-    ax.grid(axis="y", visible=False)
-
-
 rng = np.random.default_rng(0)
 random_layer, random_neuron = int(rng.integers(n_layers)), int(rng.integers(n_neurons))
 z_best = values["natural_language"][:, layer, neuron].numpy()
@@ -181,18 +177,17 @@ random_own = int(
         [z_random[languages.labels == f].mean() for f in range(len(languages.features))]
     )
 )
+all_z, blank_z = values["natural_language"], blank_values["natural_language"]
 shown = {
     "best neuron": (z_best, own, int(table.sign[0])),
     "tenth best neuron": (
-        values["natural_language"][:, table.layer[9], table.neuron[9]].numpy(),
+        all_z[:, table.layer[9], table.neuron[9]].numpy(),
         int(table.feature[9]),
         int(table.sign[9]),
     ),
     "random neuron": (z_random, random_own, 1),
     "best, untrained model": (
-        blank_values["natural_language"][
-            :, blank_table.layer[0], blank_table.neuron[0]
-        ].numpy(),
+        blank_z[:, blank_table.layer[0], blank_table.neuron[0]].numpy(),
         int(blank_table.feature[0]),
         int(blank_table.sign[0]),
     ),
@@ -206,31 +201,17 @@ def draw(which, percentile):
     fig, ax = new_figure(height=3.4)
     bins = np.linspace(*np.percentile(z, [0.2, 99.8]), 40)
     on = languages.labels == feature
-    weights = [np.full(k.sum(), 100 / k.sum()) for k in (~on, on)]
-    for k, w, colour, label in zip(
-        (~on, on),
-        weights,
-        (COLOURS[6], COLOURS[1]),
-        ("other languages", languages.features[feature]),
-        strict=True,
-    ):
-        ax.hist(
-            z[k].clip(bins[0], bins[-1]),
-            bins,
-            weights=w,
-            color=colour,
-            alpha=0.65,
-            label=label,
-        )
+    on_and_off(ax, z, on, bins, languages.features[feature], "other languages")
     ax.axvline(threshold, color=COLOURS[0])
     ax.annotate("counts as the feature", (threshold, 0.99), (8 * sign, 0), color=COLOURS[0], va="top",
                 ha="left" if sign > 0 else "right", xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
-    ax.set(xlabel="value of the neuron", ylabel="% of the texts", title=which)
+    ax.set(xlabel="value of the neuron", title=which)
     ax.legend(loc="center right" if sign > 0 else "center left")
     precision, recall, f1 = f1_at(z, feature, languages.labels, threshold, sign)
+    name = languages.features[feature]
     return (
         fig,
-        f"Precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f} for “{languages.features[feature]}”.",
+        f"Precision {precision:.2f}, recall {recall:.2f}, F1 {f1:.2f} for “{name}”.",
     )
 
 

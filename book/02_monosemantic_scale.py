@@ -23,7 +23,16 @@ from l2e_min.lab.mini_pythia import load, untrained
 from l2e_min.lab.probing import top_neurons
 from l2e_min.lab.settings import Settings
 from l2e_min.lab.text.features import load_features
-from l2e_min.show import COLOURS, Slider, ToggleButtons, explorer, figure, new_figure
+from l2e_min.show import (
+    COLOURS,
+    Slider,
+    ToggleButtons,
+    estimates,
+    explorer,
+    figure,
+    new_figure,
+    on_and_off,
+)
 
 CHAPTER = "02_monosemantic_scale"
 settings = Settings.from_environment()
@@ -94,20 +103,8 @@ fig, axes = new_figure(2, 1, height=5.2, sharex=True)
 for ax, neuron, title in zip(
     axes, (best, someone), ("best language neuron", "a random neuron"), strict=True
 ):
-    for rows, colour, label in (
-        (labels != own, COLOURS[6], "other languages"),
-        (labels == own, COLOURS[1], own_name),
-    ):
-        share = np.full(int(rows.sum()), 100 / int(rows.sum()))
-        ax.hist(
-            phi[rows, neuron].clamp(1e-4, 150),
-            bins,
-            weights=share,
-            color=colour,
-            alpha=0.65,
-            label=label,
-        )
-    ax.set(xscale="log", ylabel="% of the texts", title=title)
+    on_and_off(ax, phi[:, neuron], labels == own, bins, own_name, "other languages")
+    ax.set(xscale="log", title=title)
 axes[0].legend(loc="upper left")
 axes[1].set_xlabel("Monosemantic Scale φ")
 figure(
@@ -668,20 +665,14 @@ print("held out, shuffled labels: about one in twenty does:", 0.03 < largest.val
 measured, gaps, nulls = {}, {}, {}
 for name in names:
     for which, half, source in (
-        ("trained", halves[name], values[name]),
-        ("untrained", blank_halves[name], blank[name]),
-    ):
-        table = (
-            probes[name]
-            if which == "trained"
-            else top_neurons(source.numpy(), data[name].labels, groups=data[name].sources)
-        )
+        ("trained", halves[name], values[name]), ("untrained", blank_halves[name], blank[name]),
+    ):  # fmt: skip
+        table = top_neurons(source.numpy(), data[name].labels, groups=data[name].sources)
         ten = torch.from_numpy(table.neuron)
         excess, ratio, null = selectivity.excess_over_null(
             half, ten, settings.permutations, settings.bootstrap, seed=0
         )
-        measured[name, which] = excess, ratio
-        nulls[name, which] = null.exp()
+        measured[name, which], nulls[name, which] = (excess, ratio), null.exp()
         gaps[name, which] = selectivity.gap_to_random(
             half, ten, random_neurons, settings.bootstrap, seed=0
         )
@@ -714,28 +705,23 @@ for name in names:
 _ = claims.record("C03", log_gap, profile=settings.profile, chapter=CHAPTER)
 
 # %% tags=["hide-input"]
+gap_ratio = {
+    key: selectivity.interval(float(np.exp(value)), draws.exp())
+    for key, (value, draws) in gaps.items()
+}
 fig, axes = new_figure(2, 1, height=6.4)
-for g_index, (which, colour, mark) in enumerate(
-    (("trained", COLOURS[1], "o"), ("untrained", COLOURS[0], "s"))
+for offset, which, colour, mark in (
+    (-0.11, "trained", COLOURS[1], "o"),
+    (0.11, "untrained", COLOURS[0], "s"),
 ):
-    x = np.arange(3) + 0.22 * (g_index - 0.5)
-    for ax, rows in ((axes[0], [measured[name, which][1] for name in names]), (axes[1], [
-        selectivity.interval(float(np.exp(gaps[name, which][0])), gaps[name, which][1].exp()) for name in names
-    ])):  # fmt: skip
-        y = np.array([r.value for r in rows])
-        low, high = np.array([r.low for r in rows]), np.array([r.high for r in rows])
-        ax.errorbar(
-            x,
-            y,
-            [y - low, high - y],
-            fmt=mark,
-            color=colour,
-            capsize=4,
-            label=f"{which} model",
-        )
+    x = np.arange(3) + offset
     for i, name in enumerate(names):
-        axes[0].plot(np.full(settings.permutations, x[i] + 0.09), nulls[name, which], "_", color=COLOURS[6], alpha=0.25,
-                     label="shuffled labels" if i == 0 and g_index == 1 else None)  # fmt: skip
+        cloud = "shuffled labels" if (i, which) == (0, "untrained") else None
+        axes[0].plot(np.full(settings.permutations, x[i] + 0.09), nulls[name, which], "_",
+                     color=COLOURS[6], alpha=0.25, label=cloud)  # fmt: skip
+    ratios = [measured[name, which][1] for name in names]
+    estimates(axes[0], x, ratios, colour, mark, f"{which} model")
+    estimates(axes[1], x, [gap_ratio[name, which] for name in names], colour, mark)
 axes[0].set(
     yscale="log",
     ylabel="φ on l* over φ elsewhere",

@@ -2,6 +2,7 @@
 
 from l2e_min.show.controls import Dropdown, Slider, ToggleButtons
 from l2e_min.show.explorer import Explorer, explorer
+from l2e_min.show.plots import estimates, on_and_off, strip
 from l2e_min.show.style import COLOURS, Picture, band, figure, new_figure, png
 
 __all__ = [
@@ -12,8 +13,11 @@ __all__ = [
     "Slider",
     "ToggleButtons",
     "band",
+    "estimates",
     "explorer",
     "figure",
     "new_figure",
+    "on_and_off",
     "png",
+    "strip",
 ]
