@@ -41,7 +41,10 @@ print(settings.describe())
 # several languages). Every block of it has two parts that write to the residual stream: attention, and an **MLP** with
 # two linear layers,
 #
-# $$\mathrm{MLP}(x) = W_2\, z + b_2, \qquad z = \mathrm{GELU}(W_1 x + b_1).$$
+# $$\begin{aligned}
+# \mathrm{MLP}(x) &= W_2\, z + b_2, \\
+# z &= \mathrm{GELU}(W_1 x + b_1).
+# \end{aligned}$$
 #
 # A **neuron** is one entry of $z$: one hidden unit *after* the non-linearity. This is where {cite}`G23` looked, and so
 # did {cite}`W25`. Its **value** $z_i$ on input $i$ is one number; for a sequence model every token position is an input.

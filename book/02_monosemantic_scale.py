@@ -61,7 +61,10 @@ blank = {
 # **Monosemantic Scale** of the next value $z$ is ({cite:t}`W24`; {cite:t}`W25`, eq. 1, there called Monosemanticity
 # Score)
 #
-# $$\phi(z) = \frac{(z - \bar z)^2}{S^2}, \qquad S^2 = \frac{1}{m-1}\sum_{i=1}^{m} (z_i - \bar z)^2 .$$
+# $$\begin{aligned}
+# \phi(z) &= \frac{(z - \bar z)^2}{S^2}, \\
+# S^2 &= \frac{1}{m-1}\sum_{i=1}^{m} (z_i - \bar z)^2 .
+# \end{aligned}$$
 #
 # It is the squared distance from the mean in units of the variance: a z-score, squared. Two things make it high, and it
 # needs both: the value deviates *strongly*, and strong deviations are *rare* (otherwise $S^2$ would be large).
@@ -124,13 +127,18 @@ figure(
 # from $\mu_\text{new}$. For any group the squared distances from a point $c$ are those from the group's own mean plus
 # (size) × (distance of the mean from $c$)²:
 #
-# $$\sum_\text{old} (z-\mu_\text{new})^2 = (m-1)v + m(\mu-\mu_\text{new})^2, \qquad
-#   \sum_\text{new} (z-\mu_\text{new})^2 = b v' + b(\mu'-\mu_\text{new})^2 .$$
+# $$\begin{aligned}
+# \sum_\text{old} (z-\mu_\text{new})^2 &= (m-1)v + m(\mu-\mu_\text{new})^2, \\
+# \sum_\text{new} (z-\mu_\text{new})^2 &= b v' + b(\mu'-\mu_\text{new})^2 .
+# \end{aligned}$$
 #
 # With $\mu-\mu_\text{new} = \frac{b}{m+b}(\mu-\mu')$ and $\mu'-\mu_\text{new} = \frac{m}{m+b}(\mu'-\mu)$ the two last
 # terms add up to $\frac{mb}{m+b}(\mu-\mu')^2$. Divide by $m+b-1$, and there is Lemma 3.2 of {cite:t}`W24`:
 #
-# $$v_\text{new} = \frac{mb\,(\mu-\mu')^2}{(m+b)(m+b-1)} + \frac{b v' + (m-1) v}{m+b-1} .$$
+# $$\begin{aligned}
+# v_\text{new} = {}&\frac{mb\,(\mu-\mu')^2}{(m+b)(m+b-1)} \\
+# &+ \frac{b v' + (m-1) v}{m+b-1} .
+# \end{aligned}$$
 #
 # Nothing was approximated. The cost does not depend on $m$. And nothing in it says that the "new" values are one batch:
 # the same formula merges the moments of two machines.
