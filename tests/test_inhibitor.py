@@ -1,6 +1,7 @@
 """The inhibitor on real architectures: where it sits, what it changes, and that it leaves without a trace."""
 
 import copy
+import math
 
 import pytest
 import torch
@@ -58,6 +59,24 @@ def test_finds_the_second_linear_of_every_mlp_block(name):
     assert [s.name for s in find_sites(model, "middle-2")] == [s.name for s in sites[1:3]]
 
 
+@pytest.mark.parametrize(
+    ("blocks", "place", "want"),
+    [
+        (12, "middle-2", [5, 6]),
+        (12, "middle-third", [4, 5, 6, 7]),  # W24's four
+        (5, "middle-2", [1, 2]),
+        (5, "middle-third", [1, 2]),
+        (1, "middle-2", [0]),
+        (1, "middle-third", [0]),
+        (3, "all", [0, 1, 2]),
+    ],
+)
+def test_the_middle_is_in_the_middle(blocks, place, want):
+    model = nn.Module()
+    model.layer = nn.ModuleList(nn.ModuleDict({"fc2": nn.Linear(2, 2)}) for _ in range(blocks))
+    assert [site.name for site in find_sites(model, place)] == [f"layer.{i}.fc2" for i in want]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("name", TRANSFORMERS)
 def test_trains_every_architecture_with_every_kind_and_leaves_no_trace(name, kind):
@@ -93,8 +112,8 @@ def test_trains_every_architecture_with_every_kind_and_leaves_no_trace(name, kin
 @pytest.mark.parametrize("kind", KINDS)
 def test_is_the_sum_of_its_parts(kind, retrieval):
     """Five batches by hand, with the public functions, against the inhibitor: outputs, penalties and gradients."""
-    model, by_hand, floor, weight = plain(), plain(), 0.01, 0.1
-    inhibitor = Inhibitor(model, "act", retrieval, kind, weight, strength=2, start_after=3, forget_after=None)
+    model, by_hand, floor, weight = plain(), plain(), 0.5, 0.1
+    inhibitor = Inhibitor(model, "act", retrieval, kind, weight, 2, start_after=3, forget_after=None, floor=floor)
     moments, g, retrieval = RunningMoments(16), torch.Generator().manual_seed(0), copy.deepcopy(retrieval)
     for batch in range(5):
         x = torch.randn(20, 8, generator=g)
@@ -252,6 +271,15 @@ def test_the_whole_state_comes_back(kind, retrieval):
     assert same(weights(model), weights(again)) and same(inhibitor.state_dict(), other.state_dict())
 
 
+def test_loading_replaces_all_there_was_and_nothing_is_on_the_models_device():
+    model = plain()
+    inhibitor = Inhibitor(model, ["act", "act2"])
+    steps(model, inhibitor, 3)
+    inhibitor.load_state_dict({k: v for k, v in inhibitor.state_dict().items() if k.startswith("act/")})
+    assert list(inhibitor.states) == ["act"]
+    assert Inhibitor(plain().to("meta"), "act").penalty().device.type == "meta"
+
+
 def test_state_is_fit_for_safetensors(tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -333,6 +361,15 @@ def test_a_block_that_returns_a_tuple():
     assert rest == "attention weights" and (hidden != block.linear(x)).sum() == 10
 
 
+def test_other_inputs_pass_by_untouched():
+    model = nn.ModuleDict({"mix": nn.Bilinear(4, 4, 4)})
+    Inhibitor(model, "mix:input", TopK(k=4), "freeze", start_after=0)
+    x, y = torch.randn(10, 4), torch.randn(10, 4)
+    model["mix"](x, y)
+    mean = x.mean(0).expand(10, 4)
+    torch.testing.assert_close(model["mix"](x, y), nn.functional.bilinear(mean, y, *model["mix"].parameters()))
+
+
 def test_frozen_models_and_no_grad_cost_nothing():
     model = plain()
     inhibitor = Inhibitor(model, "act", inhibition="log_ms", start_after=0)
@@ -365,6 +402,7 @@ def test_report_before_and_after():
     model.second.bias.data[0] = -5  # a dead unit
     steps(model, inhibitor, 2, each=lambda: model.second.weight.data[0].zero_())
     (row,) = inhibitor.report().rows
+    assert row["variance"] == inhibitor.states["act2"].moments.var.median() and math.isnan(row["tau"])
     assert row["constant"] >= 1 and row["neurons"] == 12 and row["share"] == pytest.approx(1 / 12)
 
 
