@@ -142,6 +142,7 @@ def test_a_batch_that_is_not_ok_changes_nothing():
 
 def test_starts_at_the_gaussian_quantile():
     assert MovingThreshold(0.05).tau.item() == pytest.approx(1.959964**2, rel=1e-5)
+    assert 0 < MovingThreshold(1.0).tau < 1e-5  # and above 0 where all is wanted
 
 
 @pytest.mark.parametrize("fill", [0.0, float("inf"), float("nan")])
