@@ -100,8 +100,16 @@ def untrained(size_or_config, *, seed: int = 0, vocabulary: int = 1024, context:
     return model.eval()
 
 
-def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32):
+def load_model(
+    name: str | Path,
+    *,
+    dtype: torch.dtype = torch.float32,
+    variant: str | None = None,
+    tokenizer: str | Path | None = None,
+):
     """(model, tokenizer) from a folder, or from the hub by ``"hub:NAME"``; safetensors only, evaluation mode.
+
+    ``variant`` picks ``model.VARIANT.safetensors``; ``tokenizer`` is where it is, if not beside the model.
 
     A ``"hub:NAME@REVISION"`` picks a training step, for example ``hub:EleutherAI/pythia-70m@step1000``. Raises
     ``UserError`` where there is no such model, or where the hub is out of reach.
@@ -110,7 +118,7 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32):
 
     name = str(name)
     is_hub = name.startswith("hub:")
-    options = {"dtype": dtype, "use_safetensors": True, "attn_implementation": "eager"}
+    options = {"dtype": dtype, "use_safetensors": True, "attn_implementation": "eager", "variant": variant}
     if is_hub:
         place, options["revision"] = hub.split_name(name)
         here = hub.reachable()
@@ -131,7 +139,7 @@ def load_model(name: str | Path, *, dtype: torch.dtype = torch.float32):
         if is_hub:
             raise hub.trouble(f"load the model {name}", error, here=here) from error
         raise UserError(f"cannot load the model {name}: {hub.first_line(error)}") from error
-    return model.eval(), load_tokenizer(name)
+    return model.eval(), load_tokenizer(tokenizer or name)
 
 
 def load_shipped(size: str = "128x4"):
@@ -141,6 +149,24 @@ def load_shipped(size: str = "128x4"):
         there = sorted(f.name.removeprefix("mini-pythia-") for f in (DATA / "models").glob("mini-pythia-*"))
         raise UserError(f"no mini Pythia of size {size!r} ships; shipped: {', '.join(there) or 'none'}")
     return load_model(folder)
+
+
+def load_suite(scale: str, seed: int = 0, step: int | None = None, *, folder: Path = DATA / "models" / "suite"):
+    """(model, tokenizer) of the shipped suite: a scale and seed at the end of training, or after ``step`` steps.
+
+    Step 0 is the seed's untrained weights, for every run. All scales share one tokenizer. Stored as fp16, used as
+    float32. Raises ``UserError`` naming what ships where this scale, seed or step does not.
+    """
+    run = folder / scale / f"seed{seed}"
+    if not (run / "config.json").is_file():
+        there = sorted(f"{r.parent.name} seed {r.name.removeprefix('seed')}" for r in folder.glob("*x*/seed*"))
+        raise UserError(f"the suite has no {scale} of seed {seed}; it has {', '.join(there) or 'nothing'}")
+    variant = f"step{step}" if step else None
+    if variant and not (run / f"model.{variant}.safetensors").is_file():
+        steps = sorted(int(f.name.split(".")[1][4:]) for f in run.glob("model.step*.safetensors"))
+        raise UserError(f"the suite has no {scale} of seed {seed} at step {step}; it has {[0, *steps]} and the end")
+    model, tokenizer = load_model(run, variant=variant, tokenizer=folder / "tokenizer")
+    return (untrained(model.config, seed=seed) if step == 0 else model), tokenizer
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:

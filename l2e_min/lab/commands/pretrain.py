@@ -1,4 +1,4 @@
-"""``l2e pretrain``: trains a Pythia, mini or real, in a folder that can be resumed."""
+"""``l2e pretrain``: trains a Pythia, mini or real, in a folder that can be resumed; or a whole suite of minis."""
 
 import argparse
 import dataclasses
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from l2e_min.lab.errors import UserError
 
-HELP = "pretrain a Pythia, mini or real; can be stopped or killed at any moment and resumed bit for bit"
+HELP = "pretrain a Pythia or a suite of mini ones; can be stopped or killed at any moment and resumed bit for bit"
 EXAMPLE = "l2e pretrain --size 64x3 --steps 500 --out runs/first"
 
 OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
@@ -19,6 +19,7 @@ OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
     "vocabulary": ("vocabulary", int, "entries of a trained tokenizer (default 1024)"),
     "steps": ("steps", int, "optimizer steps (default 8000)"),
     "seed": ("seed", int, "draws the weights and the order of the text (default 0)"),
+    "data-seed": ("data_seed", int, "draws the order of the text instead (default: the seed)"),
     "batch": ("batch", int, "rows a step (default 16)"),
     "context": ("context", int, "tokens a row (default 128)"),
     "learning-rate": ("learning_rate", float, "peak (default: the scale's own, 4e-3 for mini scales)"),
@@ -30,13 +31,30 @@ OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the options; those not given stay absent, so that --resume can take them from the run."""
+    """Adds the arguments; those not given stay absent, so that --resume can take them from the run."""
+    parser.add_argument(
+        "what",
+        nargs="?",
+        metavar="suite",
+        choices=["suite"],
+        help="train a suite: five scales from 32x2 to 256x6, 2000 steps each, three of them with three seeds, the text "
+        "in one order; goes on by itself with what is in --out",
+    )
+    parser.add_argument("--scales", nargs="+", metavar="SIZE", help="with suite: these scales instead")
+    parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="with suite: these seeds of every scale")
     for option, (name, kind, text) in OPTIONS.items():
         parser.add_argument(f"--{option}", dest=name, type=kind, default=argparse.SUPPRESS, help=text)
     parser.add_argument("--out", required=True, metavar="DIR", help="the run's folder; new or empty, unless --resume")
     parser.add_argument("--checkpoint-every", type=int, default=500, metavar="N", help="steps (default 500)")
+    parser.add_argument(
+        "--snapshots", action="store_true", help="keep the weights after 1, 2, 4, 8, ... steps for good"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, settings as they were")
-    parser.add_argument("--export", metavar="FOLDER", help="at the end, write the model there in half precision")
+    parser.add_argument(
+        "--export",
+        metavar="FOLDER",
+        help="at the end, write the model there in half precision; a suite goes to FOLDER/suite",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
 
 
@@ -44,6 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Trains; 0 when finished, 130 after Ctrl-C. Raises ``UserError`` for bad input."""
     from l2e_min.lab.training.recipe import PretrainSettings
     from l2e_min.lab.training.stopping import Interrupted
+    from l2e_min.lab.training.suite import snapshot_steps
 
     out = Path(arguments.out)
     names = {field.name for field in dataclasses.fields(PretrainSettings)}
@@ -52,6 +71,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UserError(f"--checkpoint-every must be at least 1, got {arguments.checkpoint_every}")
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is not a folder")
+    if arguments.what == "suite":
+        return run_suite(arguments, out, given)
+    for option in ("scales", "seeds"):
+        if getattr(arguments, option) is not None:
+            raise UserError(f"--{option} is for a suite: l2e pretrain suite --{option} ...")
     if arguments.resume:
         settings = settings_to_resume(out, given)
     elif out.is_dir() and any(out.iterdir()):
@@ -61,10 +85,17 @@ def run(arguments: argparse.Namespace) -> int:
     from l2e_min.lab.training.pretrain import pretrain  # after the checks: it is slow to import
 
     try:
-        result = pretrain(settings, out, checkpoint_every=arguments.checkpoint_every, progress=not arguments.quiet)
+        result = pretrain(
+            settings,
+            out,
+            checkpoint_every=arguments.checkpoint_every,
+            snapshots=snapshot_steps(settings.steps) if arguments.snapshots else (),
+            progress=not arguments.quiet,
+        )
     except Interrupted as stop:
         again = ["l2e", "pretrain", "--out", str(out), "--checkpoint-every", str(arguments.checkpoint_every)]
         again += ["--export", arguments.export] if arguments.export else []
+        again += ["--snapshots"] if arguments.snapshots else []
         print(
             f"stopped after step {stop.step} of {settings.steps}, saved; go on with:\n  {shlex.join(again)} --resume",
             file=sys.stderr,
@@ -81,6 +112,31 @@ def run(arguments: argparse.Namespace) -> int:
 
         export_model(out, Path(arguments.export))
         print(f"exported: {arguments.export}")
+    return 0
+
+
+def run_suite(arguments: argparse.Namespace, out: Path, given: dict) -> int:
+    """Trains the suite, going on with what is in ``out``; 0 when finished, 130 after Ctrl-C."""
+    from l2e_min.lab.training.stopping import Interrupted
+    from l2e_min.lab.training.suite import plan, train_suite
+
+    for name, instead in {"size": "--scales", "seed": "--seeds", "data_seed": "", "method": ""}.items():
+        if name in given:
+            raise UserError(f"--{name.replace('_', '-')} is for a single run" + (f"; use {instead}" if instead else ""))
+    runs = plan(arguments.scales, arguments.seeds)
+    every, progress = arguments.checkpoint_every, not arguments.quiet
+    if out.is_dir() and any(out.iterdir()) and not (out / "suite.json").is_file():
+        raise UserError(f"--out {out} holds something that is not a suite; choose another folder")
+    try:
+        train_suite(out, runs, checkpoint_every=every, progress=progress, **given)
+    except Interrupted as stop:
+        print(f"stopped after step {stop.step} of a run, saved; the same command goes on", file=sys.stderr)
+        return stop.status
+    if arguments.export:
+        from l2e_min.lab.training.suite_export import export_suite
+
+        export_suite(out, Path(arguments.export) / "suite", runs)
+        print(f"exported: {Path(arguments.export) / 'suite'}")
     return 0
 
 

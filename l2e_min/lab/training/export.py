@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ from l2e_min.lab.errors import UserError
 from l2e_min.lab.training.run_folder import read_json
 
 
-def export_model(run: Path, target: Path, *, corpus: Any = None, note: str = "") -> dict:
-    """Writes the model of the finished run ``run`` to ``target``; what the card says, as a dictionary.
+def write_weights(
+    run: Path, target: Path, *, corpus: Any = None, steps: Collection[int] = (), note: str = ""
+) -> tuple[dict, Any]:
+    """Writes the finished run's weights (and its snapshots after ``steps``) in fp16, its log and ``training.json``.
 
-    Weights are rounded to fp16 (``load_model`` gives float32 back); the validation loss is measured again with the
-    rounded weights, on ``corpus`` (default: the run's text, loaded again). Raises ``UserError`` where the run is not
-    finished, its text is not there any more, or ``target`` holds something else. ``note`` is a sentence for the card.
+    Returns (the facts in ``training.json``, the tokenizer). Raises ``UserError`` as ``export_model`` does, and where a
+    snapshot is missing.
     """
     import torch
 
@@ -26,29 +28,46 @@ def export_model(run: Path, target: Path, *, corpus: Any = None, note: str = "")
     result = read_json(run / "result.json")
     if result is None:
         raise UserError(f"there is no finished run in {run}; finish it with: l2e pretrain --out {run} --resume")
-    if target.is_dir() and any(target.iterdir()) and not (target / "model.safetensors").is_file():
-        raise UserError(f"{target} holds something that is not an exported model; choose another folder")
+    for step in steps:
+        if not (run / "snapshots" / f"model.step{step}.safetensors").is_file():
+            raise UserError(f"{run} has no snapshot of step {step}; it was trained without")
     settings = PretrainSettings(**result["settings"])
     text = prepare_text(settings, run, corpus=corpus, progress=False)
     text.check_same(result["text"])
     target.mkdir(parents=True, exist_ok=True)
-    model, tokenizer = load_model(run / "model")
-    with no_bars():
-        model.to(torch.float16).save_pretrained(target)
-    tokenizer.save_pretrained(target)
-    shutil.copyfile(run / "training_log.csv", target / "training_log.csv")
-    model = model.to(settings.device, torch.float32)
-    losses = validate(model, text, settings, rows=8 * settings.validation_rows)
-    everything, without_embeddings = parameter_counts(model)
-    facts = {
-        **result,
-        **{f"exported_{name}": value for name, value in losses.items()},
-        "parameters": everything,
-        "parameters_without_embeddings": without_embeddings,
-    }
+
+    def write(folder: Path, variant: str | None = None) -> dict:
+        model, _ = load_model(folder, variant=variant, tokenizer=run / "tokenizer")
+        with no_bars():
+            model.to(torch.float16).save_pretrained(target, variant=variant)
+        facts["parameters"], facts["parameters_without_embeddings"] = parameter_counts(model)
+        model = model.to(settings.device, torch.float32)
+        return validate(model, text, settings, rows=8 * settings.validation_rows)
+
+    facts = dict(result)
     facts.pop("tokens_per_second")  # a fact about a machine
+    facts |= {f"exported_{name}": value for name, value in write(run / "model").items()}
+    for step in steps:
+        losses = write(run / "snapshots", f"step{step}")
+        tokens = step * settings.batch * settings.context
+        facts.setdefault("snapshots", []).append({"step": step, "tokens": tokens, **losses})
     facts |= {"note": note} if note else {}
+    shutil.copyfile(run / "training_log.csv", target / "training_log.csv")
     (target / "training.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    return facts, text.tokenizer
+
+
+def export_model(run: Path, target: Path, *, corpus: Any = None, note: str = "") -> dict:
+    """Writes the model of the finished run ``run`` to ``target``; what the card says, as a dictionary.
+
+    Weights are rounded to fp16 (``load_model`` gives float32 back); the validation loss is measured again with the
+    rounded weights, on ``corpus`` (default: the run's text, loaded again). Raises ``UserError`` where the run is not
+    finished, its text is not there any more, or ``target`` holds something else. ``note`` is a sentence for the card.
+    """
+    if target.is_dir() and any(target.iterdir()) and not (target / "model.safetensors").is_file():
+        raise UserError(f"{target} holds something that is not an exported model; choose another folder")
+    facts, tokenizer = write_weights(run, target, corpus=corpus, note=note)
+    tokenizer.save_pretrained(target)
     (target / "README.md").write_text(model_card(facts), encoding="utf-8")
     return facts
 
@@ -57,13 +76,23 @@ def command(settings: dict) -> str:
     """The command that trains with these settings; what equals the default is left out."""
     from l2e_min.lab.training.recipe import PretrainSettings
 
-    usual = PretrainSettings(size=settings["size"]).as_dict()
+    usual = PretrainSettings(size=settings["size"], seed=settings["seed"]).as_dict()
     shown = ["size", "method", "text", "steps", "seed"]
     words = []
-    for name in usual:  # an option is called as its setting
-        if name in shown or (settings[name] != usual[name] and name != "device"):
-            words += [f"--{name.replace('_', '-')}", str(settings[name])]
+    for name, value in usual.items():  # an option is called as its setting; an old record may lack a new one
+        chosen = settings.get(name, value)
+        if name in shown or (chosen != value and name != "device"):
+            words += [f"--{name.replace('_', '-')}", str(chosen)]
     return " ".join(["l2e pretrain", *words, "--out runs/again"])
+
+
+def recipe(s: dict) -> str:
+    """The recipe of the run with the settings ``s``, as a paragraph."""
+    return f"""\
+AdamW (betas {s["betas"][0]}, {s["betas"][1]}; epsilon {s["epsilon"]:g}; weight decay {s["weight_decay"]} on
+matrices), peak learning rate {s["learning_rate"]:g}, cosine to {s["final_share"]:.0%} with warm-up over
+{s["warmup_share"]:.0%} of the steps (at least 20), gradients clipped at {s["clip"]:g}, {s["batch"]} rows of
+{s["context"]} tokens a step, {s["precision"]} arithmetic with float32 weights."""
 
 
 def model_card(facts: dict) -> str:
@@ -90,10 +119,7 @@ assistant.
 | versions | {", ".join(f"{name} {number}" for name, number in v.items())} |
 
 ## Recipe
-AdamW (betas {s["betas"][0]}, {s["betas"][1]}; epsilon {s["epsilon"]:g}; weight decay {s["weight_decay"]} on
-matrices), peak learning rate {s["learning_rate"]:g}, cosine to {s["final_share"]:.0%} with warm-up over
-{s["warmup_share"]:.0%} of the steps (at least 20), gradients clipped at {s["clip"]:g}, {s["batch"]} rows of
-{s["context"]} tokens a step, {s["precision"]} arithmetic with float32 weights. `training_log.csv` holds the losses,
+{recipe(s)} `training_log.csv` holds the losses,
 `training.json` every setting. The command:
 
     {command(s)}

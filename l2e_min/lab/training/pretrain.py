@@ -1,12 +1,12 @@
 """Pretraining a Pythia, mini or real, so that it can be stopped or killed at any moment and goes on bit for bit.
 
-The run's folder holds ``settings.json``, the tokenizer, ``training_log.csv``, ``checkpoints/`` and, at the end,
-``model/`` and ``result.json``.
+The run's folder holds ``settings.json``, the tokenizer, ``training_log.csv``, ``checkpoints/``, ``snapshots/`` where
+some were asked for and, at the end, ``model/`` and ``result.json``.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_pythia import no_bars, untrained
-from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, restore, save_checkpoint
+from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, restore, save_checkpoint, sync
 from l2e_min.lab.training.random_state import random_state, restore_random_state, seed_generators
 from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
 from l2e_min.lab.training.run_folder import TrainingLog, hold_to_settings, read_json, versions, write_json
@@ -36,12 +36,14 @@ def pretrain(
     out: Path,
     *,
     checkpoint_every: int = 500,
+    snapshots: Collection[int] = (),
     attach: Attach | None = None,
     corpus: Any = None,
     progress: bool = True,
 ) -> dict:
     """Trains from the latest checkpoint in ``out``, or from the start where there is none; what result.json holds.
 
+    After each of the steps ``snapshots`` the weights are kept for good, see ``save_snapshot``.
     ``attach`` adds an inhibitor (see ``Attach``); ``corpus`` is read instead of loading ``settings.text``.
     Raises ``UserError`` for text too short, for other text or other settings than the run in ``out`` began with, and
     ``Interrupted`` after Ctrl-C or SIGTERM.
@@ -96,6 +98,8 @@ def pretrain(
                 log.add(done, done * settings.batch * settings.context, mean_loss, rate, norm.item(), look)
                 bar.set_postfix_str(f"loss {mean_loss:.3f}", refresh=False)
             last = done == settings.steps
+            if done in snapshots:  # before the checkpoint: what a resumed run does not repeat must be on the disk
+                save_snapshot(model, out / "snapshots", done)
             if done % checkpoint_every == 0 or last or request.status:
                 save(done)
             if request.status and not last:
@@ -172,9 +176,19 @@ def validate(
     }
 
 
+def save_snapshot(model: nn.Module, folder: Path, step: int) -> None:
+    """Writes the weights to ``folder/model.stepN.safetensors``, beside the config.
+
+    The name is a "variant" of Hugging Face's: ``load_model(folder, variant="step64")`` reads it.
+    """
+    with no_bars():
+        model.save_pretrained(folder, variant=f"step{step}")
+    sync(folder / f"model.step{step}.safetensors")
+
+
 def progress_bar(settings: PretrainSettings, first: int, show: bool):
     """The bar of a run that starts after step ``first``."""
     from tqdm.auto import tqdm
 
-    name = f"{settings.size} {settings.method}"
+    name = f"{settings.size} {settings.method}, seed {settings.seed}"
     return tqdm(total=settings.steps, initial=first, desc=name, unit="step", disable=not show, dynamic_ncols=True)

@@ -43,7 +43,10 @@ class PretrainSettings:
     """Optimizer steps; 8,000 of 2,048 tokens each are 16M tokens, about one reading of the installed text."""
 
     seed: int = 0
-    """Draws the initial weights and the order of the text."""
+    """Draws the initial weights, and the order of the text where ``data_seed`` does not say otherwise."""
+
+    data_seed: int | None = None
+    """Draws the order of the text; None takes ``seed``. Held fixed, seeds differ in their initial weights alone."""
 
     batch: int = 16
     """Rows a step."""
@@ -89,6 +92,7 @@ class PretrainSettings:
 
     def __post_init__(self):
         config_for(self.size)
+        object.__setattr__(self, "data_seed", self.seed if self.data_seed is None else self.data_seed)
         if self.method not in METHODS:
             raise UserError(f"no such method: {self.method!r}; expected one of {', '.join(METHODS)}")
         if self.method not in BUILT:
@@ -100,7 +104,7 @@ class PretrainSettings:
             raise UserError(
                 f"validate_every ({self.validate_every}) must be a multiple of log_every ({self.log_every})"
             )
-        for name in ("learning_rate", "seed", "weight_decay"):
+        for name in ("learning_rate", "seed", "data_seed", "weight_decay"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name, allowed in (("precision", ("bf16", "fp32")), ("device", ("auto", "cpu", "cuda"))):

@@ -81,7 +81,7 @@ def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, p
     }
     return TrainingText(
         tokenizer,
-        Blocks(streams["training"], settings.context, settings.seed),
+        Blocks(streams["training"], settings.context, settings.data_seed),
         Blocks(streams["validation"], settings.context),
         summary,
     )
