@@ -41,8 +41,8 @@ def write_weights(
         with no_bars():
             model.to(torch.float16).save_pretrained(target, variant=variant)
         facts["parameters"], facts["parameters_without_embeddings"] = parameter_counts(model)
-        model = model.to(settings.device, torch.float32)
-        return validate(model, text, settings, rows=8 * settings.validation_rows)
+        model, _ = load_model(target, variant=variant, tokenizer=run / "tokenizer")  # measured is what ships
+        return validate(model.to(settings.device), text, settings, rows=8 * settings.validation_rows)
 
     facts = dict(result)
     facts.pop("tokens_per_second")  # a fact about a machine
