@@ -295,7 +295,8 @@ for name in names:
 # %% [markdown]
 # Read the figure from the bottom. Shuffled labels show what the search alone gives. The untrained model lies far above
 # that: most of a "language neuron" is the difference in *tokens* between languages, which any random neuron sees. Training
-# adds a step on top of it. That step, and not the height above zero, is what the word "learned" can claim.
+# adds a step on top of it: a clear one for natural and for programming languages, a small one for kinds of source, where
+# the untrained network is nearly as good. That step, and not the height above zero, is what the word "learned" can claim.
 #
 # {cite:t}`W25` report $F_1$ up to 100 % for natural language, in models from 70 million parameters up. Ours has about one
 # million, and texts of only 128 bytes. That its best neurons come near is no feat of the model alone: our ten languages
@@ -334,15 +335,16 @@ figure(
 )
 
 # %% [markdown]
-# The neuron does not know the language of the *text*. It answers to certain word pieces and endings, and these are more
-# common in its language. A text-level feature such as "is in this language" is the sum of many such events. Keep this in
+# The neuron does not know the language of the *text*. It fires on a few places and is silent between them: after certain
+# letters and word pieces, which are more common in its language. A text-level feature such as "is in this language" is the sum of many such events. Keep this in
 # mind when a paper says "a French neuron".
 #
 # ## What we found, and what we could not
 #
 # - A 1-million-parameter model trained on installed text has neurons that single out one feature of a dataset with a
 #   held-out $F_1$ well above the search's own null, in all three datasets.
-# - A large part of that is there before training. Selectivity claims without the untrained control overstate.
+# - A large part of that is there before training, for kinds of source nearly all of it. Selectivity claims without the
+#   untrained control overstate.
 # - The best neurons are selective by degree. None of this says that a neuron has *one meaning*: we only tested features
 #   that we had labels for.
 # - We could not say anything about scale, or about harm. That needs a measure that does not depend on a chosen
