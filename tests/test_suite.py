@@ -14,7 +14,7 @@ from safetensors.torch import load_file
 
 from l2e_min.lab.commands import pretrain as command_module
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.mini_pythia import load_suite, untrained
+from l2e_min.lab.mini_pythia import load_model, load_suite, untrained
 from l2e_min.lab.paths import DATA
 from l2e_min.lab.training import pretrain as p
 from l2e_min.lab.training import suite as s
@@ -112,7 +112,7 @@ def test_without_a_data_seed_the_seed_moves_the_order(tmp_path, corpus):
     assert torch.equal(rows[0], rows[2]) and not torch.equal(rows[0], rows[1])
 
 
-def test_one_tokenizer_for_all(trained, monkeypatch):
+def test_one_tokenizer_for_all(trained):
     out, _ = trained
     shared = (out / "tokenizer" / "tokenizer.json").read_bytes()
     for run in RUNS:
@@ -135,14 +135,12 @@ def test_snapshots_are_the_weights_after_these_steps(trained, tmp_path, corpus):
         patch.setattr(p, "training_step", watch)
         train(tmp_path, corpus, RUNS[:1])
     for step in (1, 2, 4, 8):
-        model, _ = p_load(out / "16x1/seed0", step)
+        model, _ = load_snapshot(out / "16x1/seed0", step)
         for name, value in model.state_dict().items():
             assert torch.equal(value, by_step[step][name]), (step, name)
 
 
-def p_load(run: Path, step: int):
-    from l2e_min.lab.mini_pythia import load_model
-
+def load_snapshot(run: Path, step: int):
     return load_model(run / "snapshots", variant=f"step{step}", tokenizer=run / "tokenizer")
 
 
@@ -175,6 +173,18 @@ def test_killed_and_called_again_it_ends_in_the_same_bits(tmp_path, corpus, trai
         killed_at(step, tmp_path, corpus)
     train(tmp_path, corpus)
     assert weights(tmp_path) == weights(trained[0])
+
+
+def test_a_snapshot_is_on_the_disk_before_the_checkpoint_that_would_skip_it(tmp_path, corpus, monkeypatch):
+    saved, save = [], p.save_checkpoint
+
+    def look(folder, step, *rest):
+        saved.append((step, (tmp_path / "16x1/seed0/snapshots" / f"model.step{step}.safetensors").is_file()))
+        return save(folder, step, *rest)
+
+    monkeypatch.setattr(p, "save_checkpoint", look)
+    train(tmp_path, corpus, RUNS[:1], every=4)
+    assert saved == [(4, True), (8, True), (12, False)]
 
 
 def test_finished_runs_are_only_read(trained, corpus, monkeypatch):
