@@ -17,7 +17,7 @@ OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
     "text": ("text", str, "installed (default), a folder of text files, or hub:NAME"),
     "tokenizer": ("tokenizer", str, "train, a folder, or hub:NAME (default: train; a real Pythia takes its own)"),
     "vocabulary": ("vocabulary", int, "entries of a trained tokenizer (default 1024)"),
-    "steps": ("steps", int, "optimizer steps (default 8000)"),
+    "steps": ("steps", int, "optimizer steps (default 8000; suite 2000)"),
     "seed": ("seed", int, "draws the weights and the order of the text (default 0)"),
     "data-seed": ("data_seed", int, "draws the order of the text instead (default: the seed)"),
     "batch": ("batch", int, "rows a step (default 16)"),
@@ -25,7 +25,7 @@ OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
     "learning-rate": ("learning_rate", float, "peak (default: the scale's own, 4e-3 for mini scales)"),
     "precision": ("precision", str, "bf16 (autocast, default) or fp32"),
     "device": ("device", str, "auto (default), cpu or cuda"),
-    "validate-every": ("validate_every", int, "steps between looks at the validation loss (default 250)"),
+    "validate-every": ("validate_every", int, "steps between looks at the validation loss (default 250; suite 50)"),
     "log-every": ("log_every", int, "steps a line of the log (default 25)"),
 }
 
