@@ -81,6 +81,7 @@ def suite_card(summary: dict) -> str:
     ]
     table = "\n".join(runs)
     small, large = summary["runs"][0], summary["runs"][-1]
+    spent = ", ".join(f"{r['tokens'] / r['parameters']:.1f} tokens a parameter at {r['scale']}" for r in (small, large))
     once = ", none of them twice" if large["tokens"] < text["training_tokens"] else ""
     along = "\n".join(snapshots) or "| none | | | | | |"
     return f"""# A suite of mini Pythias
@@ -122,8 +123,9 @@ file: the untrained weights come from the seed.
 | tokenizer | byte-level BPE, trained on the same text; {text["validation_bytes_per_token"]:.2f} bytes a token |
 | versions | {", ".join(f"{name} {number}" for name, number in v.items())} |
 
-Every run reads the same rows in the same order (data seed {s["data_seed"]}){once}. A seed moves the initial weights and nothing else, so the spread between seeds is that of the initial
-weights, and leaves out that of the order of the text.
+Every run reads the same rows in the same order (data seed {s["data_seed"]}){once}.
+A seed moves the initial weights and nothing else, so the spread between seeds is that of the initial weights, and
+leaves out that of the order of the text.
 
 ## Recipe
 {recipe(s)} The same at every scale; Pythia
@@ -139,8 +141,8 @@ The same digits need the same text (so the same package versions), the same PyTo
 The text is what a Python installation carries, each package under its own open-source licence; it is read at run time,
 and none of it ships here. The weights are under this project's licence (MIT), as far as weights can be licensed at all.
 The models have seen mostly code and technical English, and a few kilobytes of each other language. They repeat
-themselves, invent names, know no facts, and were not filtered or aligned. These are short runs: {small["tokens"] / small["parameters"]:.1f}
-tokens a parameter at {small["scale"]}, {large["tokens"] / large["parameters"]:.1f} at {large["scale"]}. Weights are stored as fp16 safetensors and used as float32.
+themselves, invent names, know no facts, and were not filtered or aligned. These are short runs:
+{spent}. Weights are stored as fp16 safetensors and used as float32.
 """
 
 
