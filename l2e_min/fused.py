@@ -6,16 +6,15 @@ in the processor's cache, with one reused buffer. The arithmetic is the same; wh
 ``l2e bench method`` measures it.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 BLOCK_BYTES = 512 * 1024  # one block of the float buffer: half of a common 1 MiB second-level cache
-
-
-def _block_rows(n_neurons: int, itemsize: int) -> int:
-    return max(8, min(256, BLOCK_BYTES // max(1, n_neurons * itemsize)))
+FEW_THREADS = 4  # up to so many threads one walks alone: blocks are small, and two waited for each other at every one
 
 
 class BatchSums(NamedTuple):
@@ -45,13 +44,15 @@ def batch_sums(z: Tensor, centre: Tensor, scale: Tensor | None = None, tau: Tens
 
     n, n_neurons = z.shape
     kind = centre.dtype
-    rows = max(1, min(n, BLOCK_BYTES // (n_neurons * centre.element_size()), 256))
+    threads = torch.get_num_threads()
+    together = threads if threads > FEW_THREADS else 1
+    rows = max(1, min(n, together * BLOCK_BYTES // (n_neurons * centre.element_size()), together * 256))
     buffer = torch.empty(rows, n_neurons, dtype=kind)
     ones = torch.ones(1, rows, dtype=kind)
     sums = torch.zeros(3, 1, n_neurons, dtype=kind)  # of d, d^2 and the selection
     mask = None if scale is None else torch.empty(n, n_neurons, dtype=torch.bool)
     # An autocast region would run the matrix products in bfloat16 and spoil the moments.
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast("cpu", enabled=False), _threads(together):
         for start in range(0, n, rows):
             part = z[start : start + rows]
             d, one = buffer[: len(part)], ones[:, : len(part)]
@@ -66,6 +67,20 @@ def batch_sums(z: Tensor, centre: Tensor, scale: Tensor | None = None, tau: Tens
                 sums[2].addmm_(one, above)
                 mask[start : start + rows] = above
     return BatchSums(sums[0, 0], sums[1, 0], mask, None if mask is None else sums[2, 0])
+
+
+@contextmanager
+def _threads(wanted: int) -> Iterator[None]:
+    """Runs torch's CPU operations on ``wanted`` threads, then on as many as before."""
+    before = torch.get_num_threads()
+    if wanted == before:
+        yield
+        return
+    torch.set_num_threads(wanted)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _phi(d2: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:

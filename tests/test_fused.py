@@ -49,3 +49,17 @@ def test_any_memory_layout(layout):
     z = torch.randn(40, 30)
     view = z.T if layout == "transposed" else z[::3, ::2]
     torch.testing.assert_close(batch_sums(view, view[0].clone()).d2, batch_sums(view.contiguous(), view[0].clone()).d2)
+
+
+@pytest.mark.parametrize("threads", [2, 5])
+def test_any_number_of_threads_and_it_stays_as_it_was(threads):
+    z, before = torch.randn(600, 300), torch.get_num_threads()
+    want = batch_sums(z, z[0].clone(), torch.ones(300), torch.tensor(2.0))
+    torch.set_num_threads(threads)
+    try:
+        got = batch_sums(z, z[0].clone(), torch.ones(300), torch.tensor(2.0))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(got.d2, want.d2)
+    assert torch.equal(got.mask, want.mask)

@@ -151,12 +151,12 @@ def table(rows: list[Row]) -> str:
         cells = {(r.operation, r.neurons): r for r in part}
         where = f"{device}, {threads} thread{'s' if threads > 1 else ''}" if device == "cpu" else device
         lines = [f"{where}, {mode}: time in copies of the activations (quartiles)"]
-        lines.append(f"{'neurons':28}" + "".join(f"{w:>20,}" for w in widths))
+        lines.append(f"{'neurons':28}" + "".join(f"{w:>25,}" for w in widths))
         for name in dict.fromkeys(r.operation for r in part):
             got = [cells[name, w] for w in widths]
-            lines.append(f"{name:28}" + "".join(f"{f'{r.copies:.2f} ({r.low:.2f}-{r.high:.2f})':>20}" for r in got))
+            lines.append(f"{name:28}" + "".join(f"{f'{r.copies:.2f} ({r.low:.2f}-{r.high:.2f})':>25}" for r in got))
         copies = [f"{cells['copy', w].milliseconds:.3g}" for w in widths]
-        lines.append(f"{'one copy, ms':28}" + "".join(f"{c:>20}" for c in copies))
+        lines.append(f"{'one copy, ms':28}" + "".join(f"{c:>25}" for c in copies))
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
