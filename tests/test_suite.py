@@ -5,6 +5,7 @@ import json
 import os
 import random
 import signal
+from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +17,10 @@ from l2e_min.lab.commands import pretrain as command_module
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_pythia import load_model, load_suite, untrained
 from l2e_min.lab.paths import DATA
+from l2e_min.lab.tokenizer import load_tokenizer
 from l2e_min.lab.training import pretrain as p
 from l2e_min.lab.training import suite as s
-from l2e_min.lab.training.suite_export import command, export_suite
+from l2e_min.lab.training.suite_export import command, export_suite, suite_card, summarize
 
 TINY = {"steps": 12, "batch": 2, "context": 16, "log_every": 3, "validate_every": 6, "vocabulary": 300, "device": "cpu"}
 RUNS = [s.Run("16x1", 0, True, True, (2, 8)), s.Run("16x1", 1, False, True, ()), s.Run("32x1", 0, True, True, (4,))]
@@ -301,6 +303,27 @@ def test_the_command_trains_goes_on_and_exports(tmp_path, corpus, monkeypatch, c
     assert "--vocabulary 300" in card and command(json.loads((out / "16x1/seed0/settings.json").read_text())) in card
 
 
+def test_ctrl_c_saves_and_the_same_command_goes_on(tmp_path, corpus, trained, monkeypatch, capsys):
+    monkeypatch.setattr("l2e_min.lab.text.corpus.load_corpus", lambda text: corpus)
+    options = [f"--{name.replace('_', '-')}={value}" for name, value in TINY.items()]
+    words = ["suite", "--out", str(tmp_path), *options, "--quiet", "--scales", "16x1", "--seeds", "0", "1"]
+    steps, step = [], p.training_step
+
+    def interrupted(*args):
+        steps.append(1)
+        if len(steps) == 15:  # the third step of the second run
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(p, "training_step", interrupted)
+        assert run_command(*words) == 130
+    assert "stopped after step 3 of a run, saved; the same command goes on" in capsys.readouterr().err
+    assert run_command(*words) == 0
+    for run in RUNS[:2]:
+        assert weights(tmp_path / run.folder / "model") == weights(trained[0] / run.folder / "model")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -331,3 +354,70 @@ SHIPPED = DATA / "models" / "suite"
 
 def test_all_models_together_stay_below_30_megabytes():
     assert sum(f.stat().st_size for f in (DATA / "models").rglob("*") if f.is_file()) < 30_000_000
+
+
+def shipped() -> dict:
+    return json.loads((SHIPPED / "suite.json").read_text())
+
+
+def test_in_the_shipped_table_the_loss_falls_with_scale():
+    runs = [run for run in shipped()["runs"] if run["seed"] == 0]
+    assert [run["scale"] for run in runs][:3] == ["32x2", "64x3", "128x4"]
+    for name in ("parameters", "parameters_without_embeddings"):
+        assert all(small[name] < large[name] for small, large in pairwise(runs))
+    for name in ("validation_loss", "exported_validation_loss", "exported_validation_bits_per_byte"):
+        assert all(small[name] > large[name] + 0.02 for small, large in pairwise(runs)), name
+
+
+def test_in_the_shipped_table_seeds_are_closer_than_scales():
+    losses = {}
+    for run in shipped()["runs"]:
+        losses.setdefault(run["scale"], []).append(run["validation_loss"])
+    for small, large in pairwise(losses.values()):
+        assert min(small) > max(large)
+    assert len(losses["32x2"]) == len(losses["64x3"]) == 3
+
+
+def test_the_shipped_card_is_the_one_its_records_give():
+    summary = summarize(SHIPPED)
+    assert summary == shipped() and suite_card(summary) == (SHIPPED / "README.md").read_text()
+    for run in summary["runs"]:
+        facts = json.loads((SHIPPED / run["scale"] / f"seed{run['seed']}" / "training.json").read_text())
+        assert facts["text"] == summary["text"] and facts["versions"] == summary["versions"]
+        same = {**facts["settings"], "size": "", "seed": 0, "data_seed": 0}
+        assert same == {**summary["settings"], "size": "", "seed": 0} and facts["settings"]["data_seed"] == 0
+
+
+def test_what_ships_is_what_the_plan_says():
+    there = {(run["scale"], run["seed"]): tuple(k["step"] for k in run["snapshots"]) for run in shipped()["runs"]}
+    planned = {(run.size, run.seed): run.steps for run in s.plan() if run.ships}
+    assert all(planned[run] == steps for run, steps in there.items())
+    for run, steps in there.items():
+        files = {f.name for f in (SHIPPED / run[0] / f"seed{run[1]}").glob("*.safetensors")}
+        assert files == {"model.safetensors", *(f"model.step{step}.safetensors" for step in steps)}
+    on_disk = {(f.parent.parent.name, int(f.parent.name[4:])) for f in SHIPPED.glob("*/*/model.safetensors")}
+    assert on_disk == set(there)
+
+
+def test_the_shipped_suite_reads_as_the_shipped_model_reads():
+    ours, theirs = (load_tokenizer(folder) for folder in (SHIPPED / "tokenizer", DATA / "models" / "mini-pythia-128x4"))
+    assert ours.backend_tokenizer.to_str() == theirs.backend_tokenizer.to_str()
+
+
+PROSE = "def __init__(self, name):\n    self.name = name\n\n    def __repr__(self):\n        return self.name\n"
+
+
+@pytest.mark.parametrize("scale", ["32x2", "64x3", "128x4"])
+def test_shipped_weights_get_better_along_training(scale):
+    [row] = [run for run in shipped()["runs"] if (run["scale"], run["seed"]) == (scale, 0)]
+    steps = [k["step"] for k in row["snapshots"]]
+    assert steps and row["snapshots"][-1]["validation_loss"] > row["exported_validation_loss"]
+    held_out = [k["validation_loss"] for k in row["snapshots"]]
+    assert held_out == sorted(held_out, reverse=True)
+    losses = []
+    for step in (0, *steps, None):
+        model, tokenizer = load_suite(scale, 0, step)
+        ids = torch.tensor([tokenizer(PROSE).input_ids])
+        with torch.no_grad():
+            losses.append(model(input_ids=ids, labels=ids).loss.item())
+    assert losses[0] > 6.5 and losses[1] < losses[0] and losses[-1] < 3.5 and losses[-1] < losses[1] - 1
