@@ -84,6 +84,18 @@ for name in names:
     )
 
 # %% [markdown]
+# One text of each language, its first words (a new line separates two messages):
+
+# %%
+for row in data["natural_language"].table():
+    print(
+        f"{row['feature']:6} {row['rows']} texts from {row['files']} files: {row['example'][:48]}"
+    )
+
+# %% [markdown]
+# The model has read far more program code than prose, and of each of these languages only a few pages. What it holds, its
+# model card and the tables in `data/README.md` say.
+#
 # A text has many tokens and a neuron has a value on each. As in the papers, one number stands for the text: the **mean**
 # over its tokens. `neuron_values` does what the hook above did, for every layer, and takes that mean.
 
