@@ -220,8 +220,8 @@ def draw(which, percentile):
     ax.axvline(threshold, color=COLOURS[0])
     ax.annotate("counts as the feature", (threshold, 0.99), (8 * sign, 0), color=COLOURS[0], va="top",
                 ha="left" if sign > 0 else "right", xycoords=("data", "axes fraction"), textcoords="offset points")  # fmt: skip
-    ax.set(xlabel="value of the neuron", title=which)
-    ax.legend(loc="center right" if sign > 0 else "center left")
+    ax.set_xlabel("value of the neuron")
+    ax.legend(loc="lower left", ncols=2, bbox_to_anchor=(0, 1))
     precision, recall, f1 = f1_at(z, feature, languages.labels, threshold, sign)
     name = languages.features[feature]
     return (

@@ -44,8 +44,12 @@ class ClaimsTable:
                 f"<b>{SIGN[verdict.status]} {verdict.status}</b><br><small>{_seeds(result)}</small>",
                 f"{escape(claim.rule_in_words)}<br><small>{escape(self._reason(result, verdict))}</small>",
             )
-            style = 'style="text-align:left;vertical-align:top;white-space:normal;overflow-wrap:anywhere"'
-            body.append("<tr>" + "".join(f"<td {style}>{cell}</td>" for cell in cells) + "</tr>")
+            top = "text-align:left;vertical-align:top;padding:0.4em 0.6em 0.4em 0;"
+            words, short = "white-space:normal;overflow-wrap:anywhere;min-width:11em", "white-space:nowrap"
+            row = (
+                f'<td style="{top}{kind}">{cell}</td>' for cell, kind in zip(cells, (words, short, words), strict=True)
+            )
+            body.append(f"<tr>{''.join(row)}</tr>")
         return (
             '<div style="overflow-x:auto"><table class="claims">'
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
