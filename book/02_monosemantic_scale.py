@@ -760,14 +760,10 @@ keep(
     drift_forgetting_nothing=drift[0.05, None][1:].tolist(),
     drift_forgetting_after_10=drift[0.05, 10][1:].tolist(),
 )
+print("ratio above 5 when trained, and beyond the null even when untrained:")
 for name in names:
-    (excess, ratio), (blank_excess, _) = (
-        measured[name, "trained"],
-        measured[name, "untrained"],
-    )
-    print(
-        f"{name}: trained ratio above 5: {ratio.low > 5}, untrained beyond the null as well: {blank_excess.low > 0}"
-    )
+    (_, ratio), (blank_excess, _) = measured[name, "trained"], measured[name, "untrained"]
+    print(f"{name:16} {ratio.low > 5!s:5} {blank_excess.low > 0}")
 
 # %% [markdown]
 # ## The verdicts
