@@ -114,6 +114,12 @@ def test_without_a_data_seed_the_seed_moves_the_order(tmp_path, corpus):
     assert torch.equal(rows[0], rows[2]) and not torch.equal(rows[0], rows[1])
 
 
+def test_the_largest_scale_has_a_lower_learning_rate_unless_told():
+    rates = [s.settings_of(run, {}).learning_rate for run in s.plan() if run.seed == 0]
+    assert rates == [4e-3, 4e-3, 4e-3, 4e-3, 2e-3]
+    assert s.settings_of(s.plan(["256x6"])[0], {"learning_rate": 1e-3}).learning_rate == 1e-3
+
+
 def test_one_tokenizer_for_all(trained):
     out, _ = trained
     shared = (out / "tokenizer" / "tokenizer.json").read_bytes()
@@ -384,7 +390,7 @@ def test_the_shipped_card_is_the_one_its_records_give():
     for run in summary["runs"]:
         facts = json.loads((SHIPPED / run["scale"] / f"seed{run['seed']}" / "training.json").read_text())
         assert facts["text"] == summary["text"] and facts["versions"] == summary["versions"]
-        same = {**facts["settings"], "size": "", "seed": 0, "data_seed": 0}
+        same = {**facts["settings"], "size": "", "seed": 0, "data_seed": 0, "learning_rate": 0.004}
         assert same == {**summary["settings"], "size": "", "seed": 0} and facts["settings"]["data_seed"] == 0
 
 
