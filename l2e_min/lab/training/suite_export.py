@@ -131,9 +131,11 @@ A seed moves the initial weights and nothing else, so the spread between seeds i
 leaves out that of the order of the text.
 
 ## Recipe
-{recipe(s)} Peak learning rates by scale: {rates}. None was tuned, so the larger
-scales may be held back: at 4e-3, 256x6 ended at 2.868 nats a token, above 192x5, with no spike on the way. That run
-would pass a poor learning rate off as an effect of scale and is not shipped; the suite now trains 256x6 at 2e-3.
+{recipe(s)}
+
+Peak learning rates by scale: {rates}. None was tuned, so the larger scales may be held back. In the project's first
+suite 256x6 ended at 2.868 nats a token with 4e-3, above 192x5 with 2.793, with no spike on the way. That run would pass
+a poor learning rate off as an effect of scale and does not ship; the suite now trains 256x6 with 2e-3.
 Each run's `training_log.csv` holds its losses, `training.json` every setting.
 The command:
 
