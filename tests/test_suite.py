@@ -279,6 +279,17 @@ def test_what_cannot_be_exported_is_named(trained, corpus, exported, tmp_path):
         export_suite(trained[0], tmp_path, RUNS, corpus=corpus)
 
 
+def test_what_does_not_ship_stays_home_and_two_texts_do_not_mix(trained, corpus, tmp_path):
+    target = tmp_path / "suite"
+    home = s.Run("16x1", 1, False, False, ())
+    assert [r["seed"] for r in export_suite(trained[0], target, [RUNS[0], home], corpus=corpus)["runs"]] == [0]
+    summary = json.loads((target / "suite.json").read_text())
+    summary["text"]["fingerprint"] = "0" * 64
+    (target / "suite.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match="holds a suite trained on other text"):
+        export_suite(trained[0], target, RUNS, corpus=corpus)
+
+
 def test_what_is_not_in_the_suite_is_named_with_what_is(exported):
     with pytest.raises(UserError, match=r"no 64x9 of seed 0; it has 16x1 seed 0, 16x1 seed 1, 32x1 seed 0"):
         load_suite("64x9", folder=exported[0])
