@@ -63,7 +63,10 @@ def summarize(target: Path) -> dict:
     first = records[0]
     rates = {facts["settings"]["size"]: facts["settings"]["learning_rate"] for facts in records}
     common = {"text": first["text"], "settings": first["settings"], "versions": first["versions"]}
-    return {"runs": rows, "learning_rates": rates, **common}
+    left_out = [read_json(path) for path in sorted(target.glob("left_out/*/result.json"))]
+    names = ("validation_loss", "validation_bits_per_byte")
+    aside = [{**{k: r["settings"][k] for k in ("size", "learning_rate")}, **{k: r[k] for k in names}} for r in left_out]
+    return {"runs": rows, "learning_rates": rates, "left_out": aside, **common}
 
 
 def suite_card(summary: dict) -> str:
@@ -133,10 +136,8 @@ leaves out that of the order of the text.
 ## Recipe
 {recipe(s)}
 
-Peak learning rates by scale: {rates}. None was tuned, so the larger scales may be held back. In the project's first
-suite 256x6 ended at 2.868 nats a token with 4e-3, above 192x5 with 2.793, with no spike on the way. That run would pass
-a poor learning rate off as an effect of scale and does not ship; the suite now trains 256x6 with 2e-3.
-Each run's `training_log.csv` holds its losses, `training.json` every setting.
+Peak learning rates by scale: {rates}. None was tuned, so the larger scales may be held back.
+{left_out(summary)}Each run's `training_log.csv` holds its losses, `training.json` every setting.
 The command:
 
     {command(s)}
@@ -151,6 +152,15 @@ The models have seen mostly code and technical English, and a few kilobytes of e
 themselves, invent names, know no facts, and were not filtered or aligned. These are short runs:
 {spent}. Weights are stored as fp16 safetensors and used as float32.
 """
+
+
+def left_out(summary: dict) -> str:
+    """A sentence for each finished run whose weights do not ship; its loss and log lie in ``left_out``."""
+    return "".join(
+        f"{r['size']} at a peak of {r['learning_rate']:g} ended at {r['validation_loss']:.3f} nats a token. Its weights do\n"
+        "not ship: a loss above a smaller scale's shows a poor learning rate, not an effect of scale.\n"
+        for r in summary["left_out"]
+    )
 
 
 def missing(summary: dict) -> str:
