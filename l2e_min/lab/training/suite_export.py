@@ -157,8 +157,8 @@ themselves, invent names, know no facts, and were not filtered or aligned. These
 def left_out(summary: dict) -> str:
     """A sentence for each finished run whose weights do not ship; its loss and log lie in ``left_out``."""
     return "".join(
-        f"{r['size']} at a peak of {r['learning_rate']:g} ended at {r['validation_loss']:.3f} nats a token. Its weights do\n"
-        "not ship: a loss above a smaller scale's shows a poor learning rate, not an effect of scale.\n"
+        f"{r['size']} at a peak of {r['learning_rate']:g} ended at {r['validation_loss']:.3f} nats a token.\n"
+        "Its weights do not ship: a loss above a smaller scale's shows a poor learning rate, not an effect of scale.\n"
         for r in summary["left_out"]
     )
 
