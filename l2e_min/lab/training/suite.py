@@ -1,7 +1,7 @@
 """A suite of mini Pythias as Pythia is one (B23): scales and seeds that read the same text in the same order.
 
-Within the suite a seed moves the initial weights alone; the order of the text is everywhere that of ``DATA_SEED``. The
-first seed of a scale keeps its weights after 1, 2, 4, 8, ... steps. The folder holds ``suite.json``, the ``tokenizer``
+Within the suite a seed moves the initial weights alone; the order of the text is everywhere that of ``DATA_SEED``. Every
+run keeps its weights after 1, 2, 4, 8, ... steps. The folder holds ``suite.json``, the ``tokenizer``
 that all share, and one run per scale and seed in ``SCALE/seedN``.
 """
 
@@ -37,8 +37,8 @@ class Scale:
     size: str
     """HIDDENxLAYERS."""
 
-    seeds: tuple[int, ...] = (0,)
-    """What is trained."""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """What is trained: three, the fewest that give an interval over seeds."""
 
     ships: tuple[int, ...] = (0,)
     """Seeds that are exported. All weights that ship must stay below 30 MB."""
@@ -48,9 +48,9 @@ class Scale:
 
 
 SUITE = (
-    Scale("32x2", seeds=(0, 1, 2), ships=(0, 1, 2), steps=(4, 16, 64, 256, 1024)),
-    Scale("64x3", seeds=(0, 1, 2), ships=(0, 1, 2), steps=(16, 64, 512)),
-    Scale("128x4", seeds=(0, 1, 2), ships=(0, 1), steps=(64,)),
+    Scale("32x2", ships=(0, 1, 2), steps=(4, 16, 64, 256, 1024)),
+    Scale("64x3", ships=(0, 1, 2), steps=(16, 64, 512)),
+    Scale("128x4", ships=(0, 1, 2), steps=(64,)),
     Scale("192x5"),
     Scale("256x6"),
 )
@@ -63,8 +63,6 @@ class Run:
 
     size: str
     seed: int
-    keeps: bool
-    """Whether it keeps snapshots along training."""
     ships: bool
     steps: tuple[int, ...]
     """Its snapshots that are exported."""
@@ -79,7 +77,7 @@ class Run:
 
 def plan(scales: Sequence[str] | None = None, seeds: Sequence[int] | None = None) -> list[Run]:
     """The runs in the order of training. ``scales`` and ``seeds`` replace the default suite's; a scale that is not in
-    it gets seed 0. What is asked for by seed ships as well; of a scale the first seed keeps snapshots.
+    it gets seeds 0 to 2. What is asked for by seed ships as well; of a scale the first seed's snapshots ship.
     """
     known = {scale.size: scale for scale in SUITE}
     runs = []
@@ -89,7 +87,7 @@ def plan(scales: Sequence[str] | None = None, seeds: Sequence[int] | None = None
         ships = scale.ships if seeds is None else chosen
         for seed in chosen:
             first = seed == chosen[0]
-            runs.append(Run(size, seed, first, seed in ships, scale.steps if first else ()))
+            runs.append(Run(size, seed, seed in ships, scale.steps if first else ()))
     return runs
 
 
@@ -136,7 +134,7 @@ def train_suite(
             each[run],
             folder,
             checkpoint_every=checkpoint_every,
-            snapshots=snapshot_steps(each[run].steps) if run.keeps else (),
+            snapshots=snapshot_steps(each[run].steps),
             corpus=corpus,
             progress=progress,
         )

@@ -142,7 +142,7 @@ The command:
 
     {command(s)}
 
-It trains more than ships here, and keeps the weights of each scale's first seed after 1, 2, 4, 8, ... steps.
+It trains more than ships here, and keeps the weights of every run after 1, 2, 4, 8, ... steps.
 The same digits need the same text (so the same package versions), the same PyTorch and a similar processor.
 
 ## Licence and limits
