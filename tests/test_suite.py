@@ -208,9 +208,9 @@ def test_other_settings_and_other_text_are_refused(trained, corpus, tmp_path):
         train(trained[0], corpus, learning_rate=0.5)
     other = SimpleNamespace(**{**vars(corpus), "fingerprint": "0" * 64})
     with pytest.raises(UserError, match=r"the text is not the one the suite in .* began with"):
-        train(trained[0], other, [*RUNS, s.Run("16x2", 0, False, True, ())])
+        train(trained[0], other, [*RUNS, s.Run("16x2", 0, True, ())])
     with pytest.raises(UserError, match="no such size: 'big'"):
-        train(tmp_path / "new", corpus, [*RUNS, s.Run("big", 0, False, True, ())])
+        train(tmp_path / "new", corpus, [*RUNS, s.Run("big", 0, True, ())])
     assert not (tmp_path / "new").exists(), "bad settings are refused before anything is trained"
 
 
@@ -273,7 +273,7 @@ def test_what_cannot_be_exported_is_named(trained, corpus, exported, tmp_path):
     with pytest.raises(UserError, match="no run of this suite is finished"):
         export_suite(tmp_path, tmp_path / "out", RUNS, corpus=corpus)
     with pytest.raises(UserError, match="has no snapshot of step 2; it was trained without"):
-        export_suite(trained[0], tmp_path / "out", [s.Run("16x1", 1, True, True, (2,))], corpus=corpus)
+        export_suite(trained[0], tmp_path / "out", [s.Run("16x1", 1, True, (2,))], corpus=corpus)
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(UserError, match="something that is not an exported suite"):
         export_suite(trained[0], tmp_path, RUNS, corpus=corpus)
@@ -281,7 +281,7 @@ def test_what_cannot_be_exported_is_named(trained, corpus, exported, tmp_path):
 
 def test_what_does_not_ship_stays_home_and_two_texts_do_not_mix(trained, corpus, tmp_path):
     target = tmp_path / "suite"
-    home = s.Run("16x1", 1, False, False, ())
+    home = s.Run("16x1", 1, False, ())
     assert [r["seed"] for r in export_suite(trained[0], target, [RUNS[0], home], corpus=corpus)["runs"]] == [0]
     summary = json.loads((target / "suite.json").read_text())
     summary["text"]["fingerprint"] = "0" * 64
