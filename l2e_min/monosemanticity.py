@@ -76,13 +76,14 @@ def relative_feature(phi: Tensor, labels: Tensor) -> Tensor:
     return feature_scores(phi, labels).nan_to_num(nan=-torch.inf, posinf=torch.inf).argmax(0)
 
 
-def ks_statistic(phi: Tensor, labels: Tensor) -> Tensor:
+def ks_statistic(phi: Tensor, labels: Tensor, star: Tensor | None = None) -> Tensor:
     """(N,): two-sample Kolmogorov-Smirnov statistic of phi on ``l*`` against phi on all inputs (W25 section 3).
 
     The largest gap between the two empirical distribution functions, between 0 and 1. Smaller means that the special
-    feature stands out less. ``l*`` is chosen on the same inputs, so compare with a label-permutation null.
+    feature stands out less. Where ``l*`` is chosen on the same inputs, as here by default, compare with a
+    label-permutation null; ``star`` (N,) gives an ``l*`` that was chosen elsewhere. NaN where no input has it.
     """
-    star = relative_feature(phi, labels)  # (N,)
+    star = _checked_star(phi, labels, star)  # (N,)
     labels = torch.as_tensor(labels, device=phi.device)
     values, order = phi.sort(dim=0)  # (n, N)
     on_star = (labels[order] == star).to(phi.dtype)  # (n, N)
@@ -95,25 +96,37 @@ def ks_statistic(phi: Tensor, labels: Tensor) -> Tensor:
     return torch.where(last_of_run, gap, 0).amax(0)
 
 
-def false_killing_rate(phi: Tensor, labels: Tensor, share: float = 0.02) -> float:
+def false_killing_rate(phi: Tensor, labels: Tensor, share: float = 0.02, star: Tensor | None = None) -> float:
     """False Killing Rate: of the pairs that a level k inhibits, the share outside their neuron's ``l*`` (W25 eq. 4).
 
     Args:
         phi: (n, N), one layer.
         labels: (n,).
         share: k as a share of all ``n * N`` pairs, in (0, 1]. Ties at the threshold are all inhibited.
+        star: (N,) an ``l*`` that was chosen on other inputs; default: chosen on these.
 
     Returns:
         A number in [0, 1]; NaN where ``share`` is less than one pair, so nothing is inhibited.
     """
     share = checked_share(share)
-    off_star = torch.as_tensor(labels, device=phi.device)[:, None] != relative_feature(phi, labels)  # (n, N)
+    off_star = torch.as_tensor(labels, device=phi.device)[:, None] != _checked_star(phi, labels, star)  # (n, N)
     k = pairs_in_share(share, phi.numel())
     if k == 0:
         return float("nan")
     tau = phi.flatten().kthvalue(phi.numel() - k + 1).values  # the k-th largest
     selected = phi >= tau
     return int((selected & off_star).sum()) / int(selected.sum())  # W25 eq. 4
+
+
+def _checked_star(phi: Tensor, labels: Tensor, star: Tensor | None) -> Tensor:
+    """(N,) ``star``, or the ``l*`` of these inputs; labels are checked either way."""
+    if star is None:
+        return relative_feature(phi, labels)
+    _one_hot(phi[:, :0], labels)  # raises what is wrong with the labels
+    star = torch.as_tensor(star, device=phi.device)
+    if star.shape != phi.shape[1:]:
+        raise ValueError(f"got {tuple(star.shape)} features for {phi.shape[1]} neurons; expected one l* per neuron")
+    return star
 
 
 def checked_share(share: float) -> float:

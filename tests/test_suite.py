@@ -272,8 +272,8 @@ def test_an_export_can_grow_and_repeat_itself(trained, corpus, tmp_path):
 def test_what_cannot_be_exported_is_named(trained, corpus, exported, tmp_path):
     with pytest.raises(UserError, match="no run of this suite is finished"):
         export_suite(tmp_path, tmp_path / "out", RUNS, corpus=corpus)
-    with pytest.raises(UserError, match="has no snapshot of step 2; it was trained without"):
-        export_suite(trained[0], tmp_path / "out", [s.Run("16x1", 1, True, (2,))], corpus=corpus)
+    with pytest.raises(UserError, match="has no snapshot of step 3; it was trained without"):
+        export_suite(trained[0], tmp_path / "out", [s.Run("16x1", 1, True, (3,))], corpus=corpus)
     (tmp_path / "precious.txt").write_text("mine")
     with pytest.raises(UserError, match="something that is not an exported suite"):
         export_suite(trained[0], tmp_path, RUNS, corpus=corpus)

@@ -32,6 +32,29 @@ def neuron_values(
 
     Raises ``UserError`` for no texts, a text without tokens, an unknown aggregate, a layer that is not there.
     """
+    values = None
+    for rows, z in value_batches(
+        model, tokenizer, texts, layers=layers, aggregate=aggregate, batch_size=batch_size, progress=progress
+    ):
+        values = torch.empty(len(texts), *z.shape[1:]) if values is None else values
+        values[rows] = z
+    return values
+
+
+def value_batches(
+    model: nn.Module,
+    tokenizer,
+    texts: Sequence[str],
+    *,
+    layers: Sequence[int] | None = None,
+    aggregate: str = "mean",
+    batch_size: int = 64,
+    progress: bool = True,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same batch by batch, for models whose values do not fit into memory together.
+
+    Yields the numbers of a batch's texts (b,) and their values (b, n_layers, n_neurons); every text comes once.
+    """
     from tqdm.auto import tqdm
 
     if aggregate not in AGGREGATES:
@@ -41,20 +64,19 @@ def neuron_values(
     sites = pick_sites(model, layers)
     ids = token_ids(model, tokenizer, texts)
     order = sorted(range(len(ids)), key=lambda i: len(ids[i]))  # texts of one length together: little padding
-    values = torch.empty(len(ids), len(sites), width(sites[0]))
-    bar = tqdm(total=len(ids), desc="neurons", unit="text", disable=not progress, leave=False)
-    for start in range(0, len(order), batch_size):
-        batch = order[start : start + batch_size]
-        padded, mask = pad([ids[i] for i in batch])  # (b, t) both
+    with tqdm(total=len(ids), desc="neurons", unit="text", disable=not progress, leave=False) as bar:
+        for start in range(0, len(order), batch_size):
+            batch = order[start : start + batch_size]
+            padded, mask = pad([ids[i] for i in batch])  # (b, t) both
+            z = torch.empty(len(batch), len(sites), width(sites[0]))
 
-        def keep(layer: int, z: Tensor, batch=batch, mask=mask) -> None:  # z: (b, t, n_neurons)
-            values[batch, layer] = reduce_tokens(z, mask, aggregate).cpu()
+            def keep(layer: int, tokens: Tensor, z=z, mask=mask) -> None:  # tokens: (b, t, n_neurons)
+                z[:, layer] = reduce_tokens(tokens, mask, aggregate).cpu()
 
-        with watching(sites, keep):
-            run(model, padded, mask)
-        bar.update(len(batch))
-    bar.close()
-    return values
+            with watching(sites, keep):
+                run(model, padded, mask)
+            yield torch.tensor(batch), z
+            bar.update(len(batch))
 
 
 def token_values(model: nn.Module, tokenizer, text: str, *, layers: Sequence[int] | None = None):

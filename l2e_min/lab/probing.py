@@ -129,9 +129,13 @@ def top_neurons(
     easy feature can fill the whole list: ``most_per_feature`` bounds that. Other arguments as for ``probe``. Compare
     with ``null_neurons``: the best of many neurons is never at chance.
     """
+    return best_of(probe(values, labels, groups=groups, candidates=candidates, seed=seed), n_best, most_per_feature)
+
+
+def best_of(table: ProbeTable, n_best: int, most_per_feature: int | None = None) -> ProbeTable:
+    """The first ``n_best`` neurons of a table that ``probe`` gave, each once, as ``top_neurons`` takes them."""
     if n_best < 1:
         raise UserError(f"n_best must be at least 1, got {n_best}")
-    table = probe(values, labels, groups=groups, candidates=candidates, seed=seed)
     _, first = np.unique(np.stack([table.layer, table.neuron]), axis=1, return_index=True)
     chosen, taken = [], Counter()
     for row in np.sort(first):  # best first
