@@ -1,0 +1,1 @@
+"""What the scale study measures on a language model, a file each."""
