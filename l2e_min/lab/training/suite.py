@@ -1,8 +1,8 @@
 """A suite of mini Pythias as Pythia is one (B23): scales and seeds that read the same text in the same order.
 
-Within the suite a seed moves the initial weights alone; the order of the text is everywhere that of ``DATA_SEED``. Every
-run keeps its weights after 1, 2, 4, 8, ... steps. The folder holds ``suite.json``, the ``tokenizer``
-that all share, and one run per scale and seed in ``SCALE/seedN``.
+Within the suite a seed moves the initial weights alone; the order of the text is everywhere that of ``DATA_SEED``.
+Every run keeps its weights after 1, 2, 4, 8, ... steps. The folder holds ``suite.json``, the ``tokenizer`` that all
+share, and one run per scale and seed in ``SCALE/seedN``.
 """
 
 import os

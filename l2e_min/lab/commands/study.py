@@ -1,0 +1,63 @@
+"""``l2e study``: how monosemantic the neurons of a model are."""
+
+import argparse
+from pathlib import Path
+
+from l2e_min.lab.errors import UserError
+
+HELP = "measure how monosemantic a model's neurons are: probes, MS, K-S, False Killing Rate, neurons switched off"
+EXAMPLE = "l2e study hub:EleutherAI/pythia-70m --features natural_language --out runs/study"
+
+SETS = ("natural_language", "code_language", "data_subset")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, the features, and how much is measured."""
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="folder of a model or a suite, or hub:NAME[@REVISION]"
+    )
+    parser.add_argument("--model", dest="named", metavar="MODEL", help="the same as an option")
+    parser.add_argument("--features", nargs="+", default=list(SETS), metavar="SET",
+                        help=f"{', '.join(SETS)}, or a folder with a sub-folder of text files a label (default: all three)")  # fmt: skip
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where study.jsonl goes; a stopped study goes on")  # fmt: skip
+    parser.add_argument("--rows", type=int, default=200, metavar="N", help="texts of each feature (default: 200)")
+    parser.add_argument("--random-neurons", type=int, default=1000, metavar="N", help="for the K-S statistic (default: 1000)")  # fmt: skip
+    parser.add_argument("--seed", type=int, default=0, metavar="S", help="splits rows and draws neurons (default: 0)")
+    parser.add_argument("--steps", type=int, nargs="*", metavar="N", help="snapshots of a suite, beside the end (default: some; none: the end alone)")  # fmt: skip
+    parser.add_argument("--aggregate", choices=["mean", "max", "last"], default="mean", help="a text's value from its tokens'")  # fmt: skip
+    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="texts of a forward pass (default: 64)")
+    parser.add_argument("--no-off", action="store_true", help="do not switch neurons off (the slowest part)")
+    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: CUDA where it is")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measures, prints a table a dataset and returns 0."""
+    name = arguments.model or arguments.named
+    if not name or (arguments.model and arguments.named):
+        raise UserError("give one MODEL: a folder, or hub:NAME (see: l2e study --help)")
+    if min(arguments.random_neurons, arguments.rows, arguments.batch_size) < 1 or min(arguments.steps or [0]) < 0:
+        raise UserError("--rows, --random-neurons and --batch-size take numbers of at least 1, --steps of at least 0")
+    import torch
+
+    from l2e_min.lab.study.members import STEPS
+    from l2e_min.lab.study.run import study
+    from l2e_min.lab.study.table import table
+
+    if arguments.device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    rows = study(
+        name,
+        arguments.out,
+        arguments.features,
+        rows_per_feature=arguments.rows,
+        random_neurons=arguments.random_neurons,
+        seed=arguments.seed,
+        steps=STEPS if arguments.steps is None else arguments.steps,
+        off=not arguments.no_off,
+        device=arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        aggregate=arguments.aggregate,
+        batch_size=arguments.batch_size,
+    )
+    print(table(rows))
+    print(f"\nall numbers: {arguments.out / 'study.jsonl'}")
+    return 0

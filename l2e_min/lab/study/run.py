@@ -1,0 +1,74 @@
+"""A study of one model or of a whole suite, written down model by model so that it can be stopped at any moment."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from l2e_min.lab.errors import UserError
+from l2e_min.lab.hub import split_name
+from l2e_min.lab.mini_pythia import load_model
+from l2e_min.lab.study.levels import SHARES
+from l2e_min.lab.study.members import STEPS, Member, is_suite, members
+from l2e_min.lab.study.model import held_out_rows, study_model
+from l2e_min.lab.study.record import Record
+from l2e_min.lab.text.features import load_features
+from l2e_min.lab.training.run_folder import versions
+
+
+def study(
+    name: str,
+    out: Path,
+    features: Sequence[str],
+    *,
+    rows_per_feature: int = 200,
+    random_neurons: int = 1000,
+    seed: int = 0,
+    steps: Sequence[int] = STEPS,
+    off: bool = True,
+    device: str = "cpu",
+    progress: bool = True,
+    say: Callable[[str], None] = print,
+    **stream_options,
+) -> list[dict]:
+    """Measures a model's folder, a suite's folder or ``hub:NAME``; the rows of ``out/study.jsonl``.
+
+    ``features``: names or folders as ``load_features`` takes them. ``steps``: of a suite, the snapshots to measure
+    beside the end of training. ``off``: whether neurons are switched off (at the end of training only). Goes on where
+    an earlier call was stopped. Raises ``UserError`` for bad names and for a record that was made with other settings.
+    """
+    models = members(Path(name), steps) if is_suite(Path(name)) else [single(name)]
+    datasets = [load_features(feature, rows_per_feature) for feature in features]
+    held_out = held_out_rows()
+    header = {
+        "datasets": {data.name: data.features for data in datasets},
+        "rows_per_feature": rows_per_feature,
+        "random_neurons": random_neurons,
+        "seed": seed,
+        "shares": list(SHARES),
+        **{key: value for key, value in stream_options.items() if key == "aggregate"},
+        "versions": versions(),
+    }
+    record = Record(out / "study.jsonl", header)
+    last = {(m.scale, m.seed): m.step for m in models}
+    todo = [m for m in models if not record.has(scale=m.scale, seed=m.seed, step=m.step)]
+    for number, member in enumerate(todo, 1):
+        say(f"{member} ({number} of {len(todo)})")
+        model, tokenizer = member.load()
+        found = study_model(
+            model.to(device), tokenizer, datasets, held_out,
+            random_neurons=random_neurons, seed=seed, progress=progress,
+            off=off and member.step == last[member.scale, member.seed], **stream_options,
+        )  # fmt: skip
+        record.add({"scale": member.scale, "seed": member.seed, "step": member.step, **found})
+    keys = {(m.scale, m.seed, m.step) for m in models}
+    return [row for row in record.rows if (row["scale"], row["seed"], row["step"]) in keys]
+
+
+def single(name: str) -> Member:
+    """A model that is no suite: seed 0, step -1 for the end of training (or the step in the hub revision's name)."""
+    if name.startswith("hub:"):
+        place, revision = split_name(name)
+        step = int(revision[4:]) if revision and revision.startswith("step") and revision[4:].isdigit() else -1
+        return Member(place, 0, step, lambda: load_model(name))
+    if not (Path(name) / "config.json").is_file():
+        raise UserError(f"no model in {name}: expected a folder with a model or a suite in it, or hub:NAME")
+    return Member(Path(name).resolve().name, 0, -1, lambda: load_model(name))
