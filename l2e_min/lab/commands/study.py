@@ -9,25 +9,25 @@ HELP = "measure how monosemantic a model's neurons are: probes, MS, K-S, False K
 EXAMPLE = "l2e study hub:EleutherAI/pythia-70m --features natural_language --out runs/study"
 
 SETS = ("natural_language", "code_language", "data_subset")
+AGGREGATES = ("mean", "max", "last")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the model, the features, and how much is measured."""
-    parser.add_argument(
-        "model", nargs="?", metavar="MODEL", help="folder of a model or a suite, or hub:NAME[@REVISION]"
-    )
-    parser.add_argument("--model", dest="named", metavar="MODEL", help="the same as an option")
-    parser.add_argument("--features", nargs="+", default=list(SETS), metavar="SET",
-                        help=f"{', '.join(SETS)}, or a folder with a sub-folder of text files a label (default: all three)")  # fmt: skip
-    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where study.jsonl goes; a stopped study goes on")  # fmt: skip
-    parser.add_argument("--rows", type=int, default=200, metavar="N", help="texts of each feature (default: 200)")
-    parser.add_argument("--random-neurons", type=int, default=1000, metavar="N", help="for the K-S statistic (default: 1000)")  # fmt: skip
-    parser.add_argument("--seed", type=int, default=0, metavar="S", help="splits rows and draws neurons (default: 0)")
-    parser.add_argument("--steps", type=int, nargs="*", metavar="N", help="snapshots of a suite, beside the end (default: some; none: the end alone)")  # fmt: skip
-    parser.add_argument("--aggregate", choices=["mean", "max", "last"], default="mean", help="a text's value from its tokens'")  # fmt: skip
-    parser.add_argument("--batch-size", type=int, default=64, metavar="N", help="texts of a forward pass (default: 64)")
-    parser.add_argument("--no-off", action="store_true", help="do not switch neurons off (the slowest part)")
-    parser.add_argument("--device", choices=["cpu", "cuda"], help="default: CUDA where it is")
+    add = parser.add_argument
+    add("model", nargs="?", metavar="MODEL", help="folder of a model or of a suite, or hub:NAME[@REVISION]")
+    add("--model", dest="named", metavar="MODEL", help="the same as an option")
+    sets = f"{', '.join(SETS)} (default: all three), or a folder with a sub-folder of text files a label"
+    add("--features", nargs="+", default=list(SETS), metavar="SET", help=sets)
+    add("--out", type=Path, required=True, metavar="DIR", help="study.jsonl goes there; a stopped study goes on")
+    add("--rows", type=int, default=200, metavar="N", help="texts of each feature (default: 200)")
+    add("--random-neurons", type=int, default=1000, metavar="N", help="for the K-S statistic (default: 1000)")
+    add("--seed", type=int, default=0, metavar="S", help="splits rows and draws neurons (default: 0)")
+    add("--steps", type=int, nargs="*", metavar="N", help="snapshots of a suite, beside the end (default: some)")
+    add("--aggregate", choices=AGGREGATES, default="mean", help="what makes a text's value of its tokens'")
+    add("--batch-size", type=int, default=64, metavar="N", help="texts of a forward pass (default: 64)")
+    add("--no-off", action="store_true", help="do not switch neurons off (the slowest part)")
+    add("--device", choices=["cpu", "cuda"], help="default: CUDA where it is")
 
 
 def run(arguments: argparse.Namespace) -> int:

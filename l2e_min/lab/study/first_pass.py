@@ -1,7 +1,7 @@
 """First pass: the moments of every neuron on every feature, and all that follows from them without the values.
 
 With ``mu, S^2`` the moments of the rows that choose, the mean phi of other rows of a feature (c of them, with mean
-``m`` and sample variance ``v``) is ``((c - 1)/c v + (m - mu)^2) / S^2``: equation 2 of W25 needs no second look at them.
+``m`` and sample variance ``v``) is ``((c - 1)/c v + (m - mu)^2) / S^2``: W25 eq. 2 needs no second look at the rows.
 """
 
 from collections.abc import Iterable
