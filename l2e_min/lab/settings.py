@@ -27,6 +27,8 @@ class Settings:
     """The model that a chapter looks at: a shipped mini model's size, or ``hub:NAME``."""
     scales: tuple[str, ...]
     """Models of a study across scales, smallest first."""
+    revisions: tuple[str, ...]
+    """Hub models along their training, for the study; the shipped suite has its own checkpoints."""
     text: str
     """Training text, as ``load_corpus`` takes it."""
     rows_per_feature: int
@@ -93,6 +95,9 @@ class Settings:
         return any(name.startswith("hub:") for name in (self.model, self.text, *self.scales))
 
 
+PYTHIA_STEPS = (1000, 4000, 16000, 64000)
+"""Of Pythia's 154 published checkpoints: around the step where 410M passes the final loss of 70M, and one far on."""
+
 PROFILES = {
     "quick": Settings(
         profile="quick",
@@ -100,6 +105,7 @@ PROFILES = {
         dtype="float32",
         model="128x4",
         scales=("32x2", "64x3", "128x4", "192x5", "256x6"),
+        revisions=(),
         text="installed",
         rows_per_feature=200,
         seeds=(0, 1, 2, 3, 4),
@@ -115,7 +121,8 @@ PROFILES = {
         device="cuda",
         dtype="bfloat16",
         model="128x4",
-        scales=("32x2", "64x3", "128x4", "256x6", "512x6", "768x12"),
+        scales=("32x2", "64x3", "128x4", "192x5", "256x6"),
+        revisions=(),
         text="installed",
         rows_per_feature=400,
         seeds=(0, 1, 2, 3, 4),
@@ -132,6 +139,9 @@ PROFILES = {
         dtype="bfloat16",
         model="hub:EleutherAI/pythia-70m",
         scales=tuple(f"hub:EleutherAI/pythia-{size}" for size in ("70m", "160m", "410m", "1b", "2.8b", "6.9b")),
+        revisions=tuple(
+            f"hub:EleutherAI/pythia-{size}@step{step}" for size in ("70m", "160m", "410m") for step in PYTHIA_STEPS
+        ),
         text="hub:monology/pile-uncopyrighted",
         rows_per_feature=1000,
         seeds=(0,),  # each published Pythia is one run; its interval comes from texts and neurons

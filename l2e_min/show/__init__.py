@@ -2,7 +2,7 @@
 
 from l2e_min.show.controls import Dropdown, Slider, ToggleButtons
 from l2e_min.show.explorer import Explorer, explorer
-from l2e_min.show.plots import estimates, on_and_off, strip
+from l2e_min.show.plots import estimates, on_and_off, over_scales, short, strip
 from l2e_min.show.style import COLOURS, Picture, band, figure, new_figure, png
 
 __all__ = [
@@ -18,6 +18,8 @@ __all__ = [
     "figure",
     "new_figure",
     "on_and_off",
+    "over_scales",
     "png",
+    "short",
     "strip",
 ]

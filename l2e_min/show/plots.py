@@ -35,3 +35,26 @@ def estimates(ax, x, measurements, colour: str, mark: str = "o", label: str | No
     """Values with their intervals: one ``Measurement`` (value, low, high) at each ``x``."""
     value, low, high = np.array([(m.value, m.low, m.high) for m in measurements]).T
     ax.errorbar(x, value, [value - low, high - value], fmt=mark, color=colour, capsize=4, label=label)
+
+
+def over_scales(ax, points: dict, colour: str, mark: str = "o", label: str | None = None) -> None:
+    """Values against model size: every seed as a thin line, their mean at each scale as a mark.
+
+    points: seed -> (log10 of the parameters, values), as ``lab.study.trends.points`` gives them.
+    """
+    for x, y in points.values():
+        ax.plot(10**x, y, color=colour, lw=0.8, alpha=0.6)
+    sizes = np.unique(np.concatenate([x for x, _ in points.values()]))
+    means = [np.mean([y[x == size] for x, y in points.values() if size in x]) for size in sizes]
+    ax.plot(10**sizes, means, mark, color=colour, label=label)
+    ax.set_xscale("log")
+    ax.set_xticks(10**sizes, [short(size) for size in 10**sizes])
+    ax.minorticks_off()
+
+
+def short(number: float) -> str:
+    """A count with two digits and its unit: 91k, 1.1M, 6.9B."""
+    for unit, name in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if number >= unit:
+            return f"{number / unit:.2g}{name}" if number < 10 * unit else f"{number / unit:.0f}{name}"
+    return f"{number:.0f}"

@@ -5,13 +5,18 @@ from pathlib import Path
 
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.hub import split_name
-from l2e_min.lab.mini_pythia import load_model
+from l2e_min.lab.mini_pythia import load_model, load_suite
+from l2e_min.lab.paths import BUILD, DATA
+from l2e_min.lab.settings import Settings
 from l2e_min.lab.study.levels import SHARES
 from l2e_min.lab.study.members import STEPS, Member, is_suite, members
 from l2e_min.lab.study.model import held_out_rows, study_model
-from l2e_min.lab.study.record import Record
+from l2e_min.lab.study.record import Record, read
 from l2e_min.lab.text.features import load_features
 from l2e_min.lab.training.run_folder import versions
+
+RECORD = DATA / "results" / "scale_study.jsonl"
+"""The study of the whole suite, as ``l2e study runs/suite --out runs/study`` writes it."""
 
 
 def study(
@@ -61,6 +66,28 @@ def study(
         record.add({"scale": member.scale, "seed": member.seed, "step": member.step, **found})
     keys = {(m.scale, m.seed, m.step) for m in models}
     return [row for row in record.rows if (row["scale"], row["seed"], row["step"]) in keys]
+
+
+def across_scales(settings: Settings, features: Sequence[str]) -> list[dict]:
+    """The rows of the profile's study over scales: the shipped suite's from the record, hub models' measured now.
+
+    The record is of every seed and snapshot that ``l2e pretrain suite`` trains, far more than ships. Hub models are
+    measured into BUILD/study, where a stopped study goes on.
+    """
+    if not settings.needs_hub:
+        return read(RECORD)[1]
+    rows = []
+    for name in (*settings.scales, *settings.revisions):
+        rows += study(
+            name, BUILD / "study", features, rows_per_feature=settings.rows_per_feature,
+            random_neurons=settings.random_neurons, device=settings.device, batch_size=settings.batch_size,
+        )  # fmt: skip
+    return rows
+
+
+def load_scale(name: str) -> tuple:
+    """(model, tokenizer) of one of the profile's scales: of the shipped suite (seed 0), or of the hub."""
+    return load_model(name) if name.startswith("hub:") else load_suite(name)
 
 
 def single(name: str) -> Member:
