@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from l2e_min.lab.study.levels import SHARES
+from l2e_min.lab.study.dataset import DEPTH
+from l2e_min.lab.study.killing import at
 
 COLUMNS = (
     ("bits/byte", lambda row, m: row["bits_per_byte"]),
@@ -15,7 +16,7 @@ COLUMNS = (
     ("K-S", lambda row, m: m["ks"]),
     ("K-S null", lambda row, m: m["ks_null"]),
     ("gap/S", lambda row, m: m["gap_standardized"]),
-    ("FKR 2 %", lambda row, m: fkr_at(m, 0.02)),
+    ("FKR 2 %", lambda row, m: at(0.02, np.array(m["fkr"][DEPTH], dtype=float)).mean()),
     ("loss rise", lambda row, m: np.mean(m["rise"]) if "rise" in m else None),
     ("random", lambda row, m: np.mean(m["rise_random"]) if "rise" in m else None),
 )
@@ -42,13 +43,5 @@ def table(rows: list[dict]) -> str:
     return "\n\n".join([*blocks, LEGEND])
 
 
-def fkr_at(measures: dict, share: float, part: int = 1, layer: int | None = None) -> float | None:
-    """FKR at a share, read off the measured levels: of one layer, or the mean over layers; None where undefined."""
-    rates = np.array(measures["fkr"][part], dtype=float)  # (layers, S)
-    values = np.array([np.interp(np.log(share), np.log(SHARES), layer_rates) for layer_rates in rates])
-    value = values.mean() if layer is None else values[layer]
-    return None if np.isnan(value) else float(value)
-
-
 def _cell(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None or value != value else f"{value:.3f}"
