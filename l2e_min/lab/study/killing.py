@@ -1,4 +1,4 @@
-"""The False Killing Rate of a study's rows: its curve over levels, where it is lowest, and layer by layer (C08, C09)."""
+"""The False Killing Rate of a study's rows: its curve over levels, its minimum, and layer by layer (C08, C09)."""
 
 import numpy as np
 
