@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from l2e_min.lab.ledger.measurement import Measurement
-from l2e_min.show import estimates, new_figure, on_and_off, strip
+from l2e_min.show import COLOURS, estimates, new_figure, on_and_off, over_scales, short, strip
 from l2e_min.show.plots import OTHER, OWN
 
 
@@ -33,3 +33,19 @@ def test_estimates_show_value_and_interval():
     (line, _, (bars,)) = ax.containers[0].lines
     assert list(line.get_ydata()) == [2, 5]
     assert [(low, high) for (_, low), (_, high) in bars.get_segments()] == [(1, 4), (5, 5)]
+
+
+def test_values_over_scales_are_thin_lines_and_means():
+    _, ax = new_figure()
+    points = {0: (np.array([5.0, 6.0]), np.array([1.0, 2.0])), 1: (np.array([5.0]), np.array([3.0]))}
+    over_scales(ax, points, COLOURS[0], label="x")
+    *thin, mean = ax.lines
+    assert len(thin) == 2 and list(mean.get_ydata()) == [2.0, 2.0] and list(mean.get_xdata()) == [1e5, 1e6]
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["100k", "1M"]
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(91_008, "91k"), (1_055_488, "1.1M"), (6.9e9, "6.9B"), (5_263_616, "5.3M"), (12, "12")]
+)
+def test_short_numbers(number, text):
+    assert short(number) == text
