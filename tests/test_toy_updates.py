@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.toy.contributions import contributions
 from l2e_min.lab.toy.measures import layer_numbers, look
 from l2e_min.lab.toy.methods import Method
 from l2e_min.lab.toy.one_neuron import follow, planted_network
@@ -116,6 +117,16 @@ def test_adam_shares_its_history_between_the_kinds(task):
         gap[history] = (found.decrease("RD") - found.decrease("naive (b)")).mean((0, 2))  # (T,)
     assert gap["no momentum"].mean() == pytest.approx(10 * gap["kept"].mean().item(), rel=0.2)
     assert gap["own"][0] == pytest.approx(gap["kept"][0].item()) and gap["own"][4:].mean() > 2 * gap["kept"].mean()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_contributions_add_up_to_a_small_step(task, kind):
+    base = trained(task, "sgd")
+    parts = contributions(base, task, KINDS[kind], batches=2, batch=32)
+    found = one_update(base, task, batches=2, batch=32, factor=1e-6).decrease(kind) * 1e6
+    torch.testing.assert_close(sum(parts.values()), found, rtol=1e-4, atol=1e-4)
+    if kind == "naive (a)":
+        assert not parts["the pair itself"].any() and not parts["other selected"].any()
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])

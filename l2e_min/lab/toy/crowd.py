@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from l2e_min.lab.errors import UserError
 
-ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu}
+ACTIVATIONS = {"gelu": F.gelu, "relu": F.relu, "linear": lambda a: a}  # linear: a control
 
 
 class Crowd(nn.Module):
@@ -21,7 +21,7 @@ class Crowd(nn.Module):
     Args:
         inputs, hidden, outputs: d, N, O.
         seeds: one a network.
-        activation: "gelu" or "relu".
+        activation: "gelu", "relu" or, as a control, "linear".
     """
 
     def __init__(self, inputs: int, hidden: int, outputs: int, seeds: Sequence[int], activation: str = "gelu"):
