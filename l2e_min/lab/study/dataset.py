@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from l2e_min import ks_statistic, monosemantic_scale
-from l2e_min.lab.probing import CANDIDATES, ProbeTable, probe, split_rows
+from l2e_min.lab.errors import UserError
+from l2e_min.lab.probing import CANDIDATES, TEST_SHARE, ProbeTable, probe, split_rows
 from l2e_min.lab.study.first_pass import FirstPass, first_pass
 from l2e_min.lab.study.levels import LevelCounts
 from l2e_min.lab.study.stream import ValueStream
@@ -39,7 +40,7 @@ class Observed:
     probes: ProbeTable
     """The best candidates of every feature; ``neuron`` counts through all layers, ``layer`` is 0."""
     some: Tensor
-    """(K,) random neurons, ascending."""
+    """(K,) random neurons that vary, ascending."""
     some_values: Tensor
     """(n, K) their values."""
     levels: LevelCounts
@@ -79,22 +80,23 @@ def observe(
     """Runs the two passes. ``seed`` splits the rows, draws the random neurons and shuffles the null's labels.
 
     ``random_neurons``: W25 draws 1,000; all of them where there are fewer. Other options as for ``ValueStream``.
-    Raises ``UserError`` for data that cannot be split, and what ``neuron_values`` raises.
+    Raises ``UserError`` for data that cannot be split, for a model whose neurons are all constant or not finite, and
+    what ``neuron_values`` raises.
     """
-    _, test = split_rows(data.labels, 0.5, seed, data.sources)
-    held, labels = torch.from_numpy(test), torch.from_numpy(data.labels)
+    held, part = parts_of(data, seed)
+    labels = torch.from_numpy(data.labels)
     stream = ValueStream(model, tokenizer, data.texts, **stream_options)
     first = first_pass(stream, labels, held)
+    alive = first.alive.nonzero()[:, 0].numpy()
+    if not len(alive):
+        raise UserError(f"every neuron of the model is constant over the texts of {data.name}; nothing to measure")
     star = first.star()
     rng = np.random.default_rng([seed, 2])
     shuffled = labels.clone()
     shuffled[held] = labels[held][torch.from_numpy(rng.permutation(int(held.sum())))]
-    some = torch.from_numpy(np.sort(rng.choice(stream.width, min(random_neurons, stream.width), replace=False)))
+    some = torch.from_numpy(np.sort(rng.choice(alive, min(random_neurons, len(alive)), replace=False)))
     chosen = first.candidates(candidates).unique()  # (C,)
 
-    part = torch.full((len(labels),), -1)
-    place, _ = split_rows(data.labels[test], 0.5, seed + 1, np.asarray(data.sources)[test])
-    part[held] = torch.from_numpy(np.where(place, PLACE, DEPTH))
     levels, null_levels = LevelCounts(2, stream.layers), LevelCounts(2, stream.layers)
     kept = torch.empty(len(labels), len(chosen) + len(some))
     for rows, z in stream:
@@ -112,6 +114,26 @@ def observe(
         data, stream.layers, stream.neurons, held, shuffled, first, star, table,
         some, kept[:, len(chosen) :], levels, null_levels,
     )  # fmt: skip
+
+
+def parts_of(data: FeatureDataset, seed: int) -> tuple[Tensor, Tensor]:
+    """(n,) boolean: the rows that are measured; (n,): their part, PLACE or DEPTH, and -1 for the rows that choose.
+
+    Split by source. Raises ``UserError`` where a feature's rows come from too few sources for three parts.
+    """
+    try:
+        _, test = split_rows(data.labels, TEST_SHARE, seed, data.sources)
+        place, _ = split_rows(data.labels[test], 0.5, seed + 1, np.asarray(data.sources)[test])
+    except UserError as error:
+        files = [len({data.sources[i] for i in np.flatnonzero(data.labels == f)}) for f in range(len(data.features))]
+        fewest = int(np.argmin(files))
+        raise UserError(
+            f"{data.name} cannot be split into a half and two quarters with 2 rows of each feature, files kept whole "
+            f"({data.features[fewest]}: {files[fewest]} files); give each feature more files, or ask for more rows"
+        ) from error
+    held, part = torch.from_numpy(test), torch.full((len(test),), -1)
+    part[held] = torch.from_numpy(np.where(place, PLACE, DEPTH))
+    return held, part
 
 
 def phi_of(z: Tensor, first: FirstPass, numbers: Tensor | None = None) -> Tensor:

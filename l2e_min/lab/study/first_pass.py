@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from l2e_min import RunningMoments
+from l2e_min.lab.errors import UserError
 
 CHOSEN, HELD = 0, 1
 """The half of the rows that gives the moments and chooses l*, and the half that is measured."""
@@ -33,15 +34,15 @@ class FirstPass:
 
     @property
     def alive(self) -> Tensor:
-        """(N,) boolean: neurons that vary on the rows that choose; a constant one has no phi."""
-        return self.s2 > 0
+        """(N,) boolean: neurons that vary on the rows that choose, by ``probing.probe``'s rule; others have no phi."""
+        return self.s2.sqrt() > 1e-12 * self.mu.abs() + 1e-30
 
     def scores(self, half: int) -> Tensor:
         """(L, N): phi_l, the mean phi of a half's rows of each feature, by the moments of the rows that choose (W25
         eq. 2). 0 for constant neurons."""
         c = self.count[half][:, None]  # (L, 1)
-        phi = ((c - 1) / c * self.var[half] + (self.mean[half] - self.mu).square()) / self.s2
-        return torch.where(self.alive, phi, 0)
+        within = torch.where(c > 1, (c - 1) / c * self.var[half], 0)  # one row has no variance
+        return torch.where(self.alive, (within + (self.mean[half] - self.mu).square()) / self.s2, 0)
 
     def star(self) -> Tensor:
         """(N,) l* by the rows that choose (W25 eq. 3)."""
@@ -65,23 +66,31 @@ class FirstPass:
 
     def candidates(self, per_feature: int) -> Tensor:
         """(L, per_feature): the neurons whose mean on a feature differs most from the mean off it, in standard
-        deviations, on the rows that choose: the ranking of ``probing.probe``."""
+        deviations, on the rows that choose: the ranking of ``probing.probe``. Constant neurons come last."""
         c = self.count[CHOSEN][:, None]
         total = c.sum()
         off = (self.mu * total - c * self.mean[CHOSEN]) / (total - c)  # (L, N)
         std = (self.s2 * (total - 1) / total).sqrt()
-        difference = torch.where(self.alive, (self.mean[CHOSEN] - off).abs() / std, 0)
+        difference = torch.where(self.alive, (self.mean[CHOSEN] - off).abs() / std, -1)
         return difference.topk(min(per_feature, difference.shape[1]), dim=1).indices
 
 
 def first_pass(batches: Iterable[tuple[Tensor, Tensor]], labels: Tensor, held: Tensor) -> FirstPass:
-    """Reads batches of ``(rows (b,), values (b, N))`` once. labels: (n,) from 0; held: (n,) boolean."""
-    group = held.long() * (int(labels.max()) + 1) + labels  # (n,) half and feature in one number
+    """Reads batches of ``(rows (b,), values (b, N))`` once. labels: (n,) from 0; held: (n,) boolean.
+
+    Raises ``UserError`` where a half has no row of a feature, and for values that are not finite.
+    """
     n_features = int(labels.max()) + 1
+    group = held.long() * n_features + labels  # (n,) half and feature in one number
+    if (group.bincount(minlength=2 * n_features) == 0).any():
+        raise UserError("a half of the rows has none of a feature; expected rows of every feature in both halves")
     moments: list[RunningMoments] = []
     for rows, z in batches:
         if not moments:
             moments = [RunningMoments(z.shape[1], dtype=torch.float64) for _ in range(2 * n_features)]
+        if not z.isfinite().all():  # the moments would leave such a batch out
+            text = int(rows[~z.isfinite().all(1)].min())
+            raise UserError(f"the model's values on text {text} hold NaN or infinity; such a model cannot be measured")
         for number in group[rows].unique().tolist():
             moments[number].update(z[group[rows] == number])
     chosen = RunningMoments(moments[0].n_neurons, dtype=torch.float64)

@@ -24,7 +24,7 @@ def measures(seen: Observed, *, seed: int = 0) -> dict:
     gap = best_gap(seen, best, torch.from_numpy(table.feature))
     ks, ks_null = seen.ks(), seen.ks(null=True)
     low, high = resampled_mean(ks, seed)
-    by_layer = on.unflatten(0, (seen.layers, seen.neurons))
+    by_layer = on.masked_fill(~first.alive, torch.nan).unflatten(0, (seen.layers, seen.neurons))
     return {
         "layers": seen.layers,
         "neurons": seen.neurons,
@@ -37,7 +37,7 @@ def measures(seen: Observed, *, seed: int = 0) -> dict:
         "phi_on": on[first.alive].mean().item(),
         "phi_off": off[first.alive].mean().item(),
         "phi_on_null": null_phi(seen).item(),
-        "phi_on_by_layer": by_layer.mean(1).tolist(),
+        "phi_on_by_layer": by_layer.nanmean(1).tolist(),
         "log_phi_on_by_depth": by_depth(by_layer),
         "gap": gap[0].item(),
         "gap_standardized": gap[1].item(),
@@ -86,11 +86,14 @@ def null_phi(seen: Observed) -> Tensor:
 
 
 def by_depth(by_layer: Tensor) -> dict[str, float]:
-    """Log of the mean of (layers, neurons) in each third of the depth that has a layer, by the layer's middle (C05)."""
+    """Log of the mean of (layers, neurons) in each third of the depth that has a layer, by the layer's middle (C05).
+
+    NaN among the values are left out.
+    """
     layers = len(by_layer)
     third = ((torch.arange(layers) + 0.5) / layers * 3).long()  # (layers,)
     present = third.unique().tolist()
-    return {DEPTHS[t]: by_layer[third == t].mean().log().item() for t in present}
+    return {DEPTHS[t]: by_layer[third == t].nanmean().log().item() for t in present}
 
 
 def resampled_mean(values: Tensor, seed: int, n: int = 1000) -> tuple[float, float]:

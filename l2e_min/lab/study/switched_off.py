@@ -14,13 +14,25 @@ OFF = 10
 RANDOM_DRAWS = 3
 
 
-def switched_off(model, tokenizer, seen: Observed, *, seed: int = 0, matrix: bool = True, batch_size: int = 64) -> dict:
+def switched_off(
+    model,
+    tokenizer,
+    seen: Observed,
+    *,
+    at: Tensor | None = None,
+    seed: int = 0,
+    matrix: bool = True,
+    batch_size: int = 64,
+    progress: bool = False,
+) -> dict:
     """Plain JSON of lists over features, in nats per token on held-out rows.
 
     ``loss`` as it is; ``rise`` with the feature's ten best-probed neurons held at their mean; ``rise_random`` with ten
     random ones (mean of three draws), ``rise_lowest`` with the ten of lowest phi on the feature. ``matrix``: also
-    ``rise_matrix`` (L, L), row g: the neurons of feature g off, the loss on every feature.
+    ``rise_matrix`` (L, L), row g: the neurons of feature g off, the loss on every feature. ``at``: (N,) what neurons
+    are held at, if not at the mean of the observed values: needed where these are no means over tokens.
     """
+    at = seen.first.mu if at is None else at
     rows = seen.held.nonzero()[:, 0].tolist()
     texts, labels = [seen.data.texts[i] for i in rows], seen.labels[seen.held]
     baseline = text_losses(model, tokenizer, texts, batch_size=batch_size)
@@ -30,14 +42,14 @@ def switched_off(model, tokenizer, seen: Observed, *, seed: int = 0, matrix: boo
         """groups: (L, OFF) neurons by their numbers through all layers."""
         pairs = torch.stack([groups // seen.neurons, groups % seen.neurons], -1)  # (L, OFF, 2)
         return rises(
-            model, tokenizer, texts, labels, list(pairs), list(seen.first.mu[groups]),
-            baseline=baseline, only_own=only_own, batch_size=batch_size,
+            model, tokenizer, texts, labels, list(pairs), list(at[groups]),
+            baseline=baseline, only_own=only_own, batch_size=batch_size, progress=progress,
         )  # fmt: skip
 
     rng = np.random.default_rng([seed, 4])
     alive = seen.first.alive.nonzero()[:, 0].numpy()
     draws = [
-        torch.from_numpy(np.stack([rng.choice(alive, OFF, replace=False) for _ in range(n_features)]))
+        torch.from_numpy(np.stack([rng.choice(alive, min(OFF, len(alive)), replace=False) for _ in range(n_features)]))
         for _ in range(RANDOM_DRAWS)
     ]
     found = rise(best_by_feature(seen), only_own=not matrix)  # (L, L) or (L,)
@@ -60,6 +72,6 @@ def best_by_feature(seen: Observed) -> Tensor:
 
 
 def lowest_phi(seen: Observed) -> Tensor:
-    """(L, OFF): for each feature the neurons with the lowest held-out phi on it."""
+    """(L, OFF): for each feature the neurons with the lowest held-out phi on it; constant ones are left out."""
     scores = seen.first.scores(HELD).masked_fill(~seen.first.alive, torch.inf)  # (L, N)
-    return scores.topk(OFF, dim=1, largest=False).indices
+    return scores.topk(min(OFF, int(seen.first.alive.sum())), dim=1, largest=False).indices
