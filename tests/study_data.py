@@ -81,3 +81,36 @@ def save(model, folder: Path) -> Path:
     model.save_pretrained(folder)
     tokenizer().save_pretrained(folder)
     return folder
+
+
+SUITE = (("16x1", 0, (2, 8)), ("16x1", 1, ()), ("32x2", 0, (4,)))
+"""Scale, seed, and the snapshots that ship."""
+
+
+def suite_corpus():
+    """A few kilobytes of words, in the place of a corpus."""
+    from types import SimpleNamespace
+
+    rng = np.random.default_rng(1)
+    documents = [SimpleNamespace(text=" ".join(sentence("code", rng) for _ in range(15))) for _ in range(12)]
+    return SimpleNamespace(name="words", train=documents[:10], validation=documents[10:], fingerprint="f" * 64)
+
+
+def train_suite(out: Path) -> Path:
+    """A suite of two scales as ``l2e pretrain suite`` leaves it: 12 steps, snapshots after 1, 2, 4 and 8."""
+    from l2e_min.lab.training import suite
+
+    runs = [suite.Run(scale, seed, True, steps) for scale, seed, steps in SUITE]
+    options = {"steps": 12, "batch": 2, "context": 32, "log_every": 6, "validate_every": 12, "vocabulary": 300}
+    options |= {"learning_rate": 0.02, "device": "cpu"}  # so that 12 steps are seen in half precision
+    suite.train_suite(out, runs, corpus=suite_corpus(), progress=False, say=lambda line: None, **options)
+    return out
+
+
+def export(trained: Path, target: Path) -> Path:
+    """The same suite as it ships."""
+    from l2e_min.lab.training.suite import Run
+    from l2e_min.lab.training.suite_export import export_suite
+
+    export_suite(trained, target, [Run(*run[:2], True, run[2]) for run in SUITE], corpus=suite_corpus())
+    return target

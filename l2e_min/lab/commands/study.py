@@ -35,8 +35,10 @@ def run(arguments: argparse.Namespace) -> int:
     name = arguments.model or arguments.named
     if not name or (arguments.model and arguments.named):
         raise UserError("give one MODEL: a folder, or hub:NAME (see: l2e study --help)")
-    if min(arguments.random_neurons, arguments.rows, arguments.batch_size) < 1 or min(arguments.steps or [0]) < 0:
-        raise UserError("--rows, --random-neurons and --batch-size take numbers of at least 1, --steps of at least 0")
+    if min(arguments.random_neurons, arguments.rows, arguments.batch_size) < 1:
+        raise UserError("--rows, --random-neurons and --batch-size take numbers of at least 1")
+    if min(arguments.steps or [0]) < 0 or arguments.seed < 0:
+        raise UserError("--steps and --seed take numbers of at least 0")
     import torch
 
     from l2e_min.lab.study.members import STEPS
@@ -59,5 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
         batch_size=arguments.batch_size,
     )
     print(table(rows))
+    absent = sorted(set(arguments.steps or ()) - {row["step"] for row in rows})
+    if absent:
+        print(f"\nno snapshot there after these steps: {', '.join(map(str, absent))}")
     print(f"\nall numbers: {arguments.out / 'study.jsonl'}")
     return 0

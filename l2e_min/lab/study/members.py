@@ -1,5 +1,6 @@
 """The models of a suite's folder, as it was trained (``l2e pretrain suite``) or as it ships."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,11 @@ class Member:
     step: int
     load: Callable[[], tuple]
     """Gives (model, tokenizer)."""
+    weights: str = ""
+    """Digest of the weights, where the name alone does not say which they are."""
 
     def __str__(self) -> str:
-        return f"{self.scale} seed {self.seed} step {self.step}"
+        return f"{self.scale} seed {self.seed} {'end' if self.step < 0 else f'step {self.step}'}"
 
 
 def is_suite(folder: Path) -> bool:
@@ -33,8 +36,8 @@ def is_suite(folder: Path) -> bool:
 
 def members(folder: Path, steps: Sequence[int] = STEPS) -> list[Member]:
     """All models in ``folder`` that are at one of ``steps`` or at the end of training; small scales first."""
-    runs = sorted(folder.glob("*x*/seed*"), key=lambda run: (_size(run), run.name))
-    found = [member for run in runs for member in _of_run(folder, run, steps)]
+    places = {_number(run): run for run in folder.glob("*/seed*") if _number(run)}
+    found = [member for _, run in sorted(places.items()) for member in _of_run(folder, run, steps)]
     if not found:
         raise UserError(f"{folder} holds no finished run of a suite; train one with: l2e pretrain suite --out {folder}")
     return found
@@ -61,5 +64,7 @@ def _of_run(folder: Path, run: Path, steps: Sequence[int]) -> list[Member]:
     return [Member(scale, seed, step, lambda step=step: load(step)) for step in wanted]
 
 
-def _size(run: Path) -> tuple[int, ...]:
-    return tuple(map(int, run.parent.name.split("x")))
+def _number(run: Path) -> tuple[int, ...]:
+    """Hidden size, layers and seed of a run's folder ``128x4/seed0``; nothing for any other."""
+    found = re.fullmatch(r"(\d+)x(\d+)/seed(\d+)", "/".join(run.parts[-2:]))
+    return tuple(map(int, found.groups())) if found else ()

@@ -4,8 +4,8 @@ The first line says how it was measured; a study goes on only with the same sett
 """
 
 import json
+import math
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 from l2e_min.lab.errors import UserError
@@ -15,31 +15,47 @@ DIGITS = 5
 
 
 class Record:
-    """The lines of ``path``. ``header``: how the numbers are made; UserError where the file was made otherwise."""
+    """The lines of ``path``. ``header``: how the numbers are made; UserError where the file was made otherwise.
+
+    Other ``versions`` are no obstacle: the header keeps those it began with, and rows measured with others name them.
+    """
 
     def __init__(self, path: Path, header: dict):
-        self.path, self.header = path, rounded(header)
+        self.path, self.header, self.rows = path, rounded(header), []
+        self.versions = self.header.get("versions")
         if path.is_file() and path.stat().st_size:
             there, self.rows = read(path)
-            for name in {**there, **self.header}:
-                if there.get(name) != self.header.get(name) and name != "versions":
-                    was, now = there.get(name), self.header.get(name)
-                    raise UserError(
-                        f"{path} was measured with another {name} ({was!r}, now {now!r}): choose another folder"
-                    )
-            self._rewrite()  # drops a line that a kill has cut
-        else:
+            if self.rows:  # with none, nothing has been measured otherwise
+                self._hold_to(there)
+        try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self.rows = []
-            self._rewrite()
+            self._rewrite()  # drops a line that a kill has cut
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+
+    def _hold_to(self, there: dict) -> None:
+        for name in {**there, **self.header}:
+            was, now = there.get(name), self.header.get(name)
+            old = name == "texts" and was is None  # a record from before this entry
+            if was != now and name != "versions" and not old:
+                raise UserError(
+                    f"{self.path} was measured with another {name} ({was!r:.80}, now {now!r:.80}): choose another folder"
+                )
+        self.header["versions"] = there.get("versions", self.versions)
+
+    def find(self, **key) -> dict | None:
+        """The row with these entries, None if there is none."""
+        return next((row for row in self.rows if all(row.get(name) == value for name, value in key.items())), None)
 
     def has(self, **key) -> bool:
         """Whether there is a row with these entries."""
-        return any(all(row.get(name) == value for name, value in key.items()) for row in self.rows)
+        return self.find(**key) is not None
 
     def add(self, row: dict) -> None:
         """Appends a row; it is on the disk when this returns."""
         row = rounded(row)
+        if self.versions != self.header.get("versions"):
+            row["versions"] = self.versions
         self.rows.append(row)
         with open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -54,30 +70,30 @@ class Record:
 
 
 def read(path: Path) -> tuple[dict, list[dict]]:
-    """(header, rows) of a record; a last line that was cut is left out. UserError: no record there."""
-    lines = list(_lines(path))
-    if not lines or "header" not in lines[0]:
-        raise UserError(f"{path} is not a record of a study; make one with: l2e study MODEL --out DIR")
-    return lines[0]["header"], lines[1:]
-
-
-def _lines(path: Path) -> Iterator[dict]:
-    if not path.is_file():
-        return
-    text = path.read_text(encoding="utf-8")
-    for line in text[: text.rfind("\n") + 1].splitlines():
+    """(header, rows) of a record; a last line that was cut is left out. UserError: no record there, or a broken one."""
+    try:
+        text = path.read_text(encoding="utf-8")
+        header, *lines = text[: text.rfind("\n") + 1].split("\n")[:-1]
+        header = json.loads(header)["header"]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(f"{path} is not a record of a study; make one with: l2e study MODEL --out DIR") from error
+    rows = []
+    for number, line in enumerate(lines, 2):
         try:
-            yield json.loads(line)
-        except ValueError:
-            return
+            rows.append(json.loads(line))
+        except ValueError as error:
+            raise UserError(
+                f"line {number} of {path} is broken; delete it, and that model is measured again"
+            ) from error
+    return header, rows
 
 
 def rounded(content):
-    """Nested plain JSON with its numbers at ``DIGITS`` digits; NaN becomes None (JSON has no NaN)."""
+    """Nested plain JSON with its numbers at ``DIGITS`` digits; NaN and infinity become None (JSON has neither)."""
     if isinstance(content, dict):
         return {str(key): rounded(value) for key, value in content.items()}
     if isinstance(content, list | tuple):
         return [rounded(value) for value in content]
     if isinstance(content, float):
-        return None if content != content else float(f"{content:.{DIGITS}g}")
+        return float(f"{content:.{DIGITS}g}") if math.isfinite(content) else None
     return content

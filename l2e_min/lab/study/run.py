@@ -1,5 +1,7 @@
 """A study of one model or of a whole suite, written down model by model so that it can be stopped at any moment."""
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,11 +10,12 @@ from l2e_min.lab.hub import split_name
 from l2e_min.lab.mini_pythia import load_model, load_suite
 from l2e_min.lab.paths import BUILD, DATA
 from l2e_min.lab.settings import Settings
+from l2e_min.lab.study.dataset import parts_of
 from l2e_min.lab.study.levels import SHARES
 from l2e_min.lab.study.members import STEPS, Member, is_suite, members
 from l2e_min.lab.study.model import held_out_rows, study_model
 from l2e_min.lab.study.record import Record, read
-from l2e_min.lab.text.features import load_features
+from l2e_min.lab.text.features import FeatureDataset, load_features
 from l2e_min.lab.training.run_folder import versions
 
 RECORD = DATA / "results" / "scale_study.jsonl"
@@ -38,10 +41,15 @@ def study(
 
     ``features``: names or folders as ``load_features`` takes them. ``steps``: of a suite, the snapshots to measure
     beside the end of training. ``off``: whether neurons are switched off (at the end of training only). Goes on where
-    an earlier call was stopped. Raises ``UserError`` for bad names and for a record that was made with other settings.
+    an earlier call was stopped. Raises ``UserError`` for bad names, for texts that cannot be split, and for a record
+    that was made with other settings, on other texts, or of another model of the same name.
     """
     models = members(Path(name), steps) if is_suite(Path(name)) else [single(name)]
     datasets = [load_features(feature, rows_per_feature) for feature in features]
+    if len({data.name for data in datasets}) < len(datasets):
+        raise UserError(f"two feature sets have one name: {', '.join(data.name for data in datasets)}; rename a folder")
+    for data in datasets:
+        parts_of(data, seed)  # says what is wrong before the measuring, not after hours of it
     held_out = held_out_rows()
     header = {
         "datasets": {data.name: data.features for data in datasets},
@@ -49,12 +57,13 @@ def study(
         "random_neurons": random_neurons,
         "seed": seed,
         "shares": list(SHARES),
+        "texts": fingerprint(datasets, held_out),
         **{key: value for key, value in stream_options.items() if key == "aggregate"},
         "versions": versions(),
     }
     record = Record(out / "study.jsonl", header)
     last = {(m.scale, m.seed): m.step for m in models}
-    todo = [m for m in models if not record.has(scale=m.scale, seed=m.seed, step=m.step)]
+    todo = [m for m in models if not measured(record, m, off and m.step == last[m.scale, m.seed])]
     for number, member in enumerate(todo, 1):
         say(f"{member} ({number} of {len(todo)})")
         model, tokenizer = member.load()
@@ -63,9 +72,28 @@ def study(
             random_neurons=random_neurons, seed=seed, progress=progress,
             off=off and member.step == last[member.scale, member.seed], **stream_options,
         )  # fmt: skip
-        record.add({"scale": member.scale, "seed": member.seed, "step": member.step, **found})
+        weights = {"weights": member.weights} if member.weights else {}
+        record.add({"scale": member.scale, "seed": member.seed, "step": member.step, **weights, **found})
     keys = {(m.scale, m.seed, m.step) for m in models}
     return [row for row in record.rows if (row["scale"], row["seed"], row["step"]) in keys]
+
+
+def measured(record: Record, member: Member, off: bool) -> bool:
+    """Whether a record has this very model, with neurons switched off where that is wanted; UserError: only nearly."""
+    row = record.find(scale=member.scale, seed=member.seed, step=member.step)
+    if row is None:
+        return False
+    if row.get("weights", "") != member.weights:
+        raise UserError(f"{record.path} holds another model that is named {member.scale}: choose another folder")
+    if off and not all("rise" in found for found in row["datasets"].values()):
+        raise UserError(f"{record.path} has {member} without neurons switched off: choose another folder, or --no-off")
+    return True
+
+
+def fingerprint(datasets: Sequence[FeatureDataset], held_out: Sequence[str]) -> str:
+    """Digest of all texts that a study reads; installed text moves with package versions."""
+    content = [[data.texts, data.labels.tolist(), data.sources] for data in datasets]
+    return hashlib.sha256(json.dumps([content, held_out]).encode()).hexdigest()[:16]
 
 
 def across_scales(settings: Settings, features: Sequence[str]) -> list[dict]:
@@ -91,11 +119,20 @@ def load_scale(name: str) -> tuple:
 
 
 def single(name: str) -> Member:
-    """A model that is no suite: seed 0, step -1 for the end of training (or the step in the hub revision's name)."""
+    """A model that is no suite: seed 0, step -1 for the end of training (or the step in the hub revision's name).
+
+    Its scale is its name: on the hub, with a revision that is neither main nor a step; of a folder, the last part, and
+    ``weights`` tells folders of one name apart.
+    """
     if name.startswith("hub:"):
         place, revision = split_name(name)
-        step = int(revision[4:]) if revision and revision.startswith("step") and revision[4:].isdigit() else -1
-        return Member(place, 0, step, lambda: load_model(name))
+        if revision.startswith("step") and revision[4:].isdigit():
+            return Member(place, 0, int(revision[4:]), lambda: load_model(name))
+        return Member(place if revision == "main" else f"{place}@{revision}", 0, -1, lambda: load_model(name))
     if not (Path(name) / "config.json").is_file():
         raise UserError(f"no model in {name}: expected a folder with a model or a suite in it, or hub:NAME")
-    return Member(Path(name).resolve().name, 0, -1, lambda: load_model(name))
+    digest = hashlib.sha256()
+    for path in sorted(Path(name).glob("*.safetensors")):
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return Member(Path(name).resolve().name, 0, -1, lambda: load_model(name), digest.hexdigest()[:16])
