@@ -50,7 +50,7 @@ class Scale:
 SUITE = (
     Scale("32x2", ships=(0, 1, 2), steps=(4, 16, 64, 256, 1024)),
     Scale("64x3", ships=(0, 1, 2), steps=(16, 64, 512)),
-    Scale("128x4", ships=(0, 1, 2), steps=(64,)),
+    Scale("128x4", ships=(0, 1), steps=(64,)),
     Scale("192x5"),
     Scale("256x6"),
 )
