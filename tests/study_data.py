@@ -32,9 +32,8 @@ def tiny(family: str, seed: int = 0):
     if family == "gpt_neox":
         model = t.GPTNeoXForCausalLM(t.GPTNeoXConfig(**size, **places))
     elif family == "gpt2":
-        model = t.GPT2LMHeadModel(
-            t.GPT2Config(vocab_size=1024, n_positions=128, n_embd=16, n_layer=LAYERS, n_head=2, n_inner=NEURONS)
-        )
+        size = {"n_embd": 16, "n_layer": LAYERS, "n_head": 2, "n_inner": NEURONS, "n_positions": 128}
+        model = t.GPT2LMHeadModel(t.GPT2Config(vocab_size=1024, bos_token_id=0, eos_token_id=0, **size))
     else:
         model = t.LlamaForCausalLM(t.LlamaConfig(**size, **places, num_key_value_heads=2))
     for parameter in model.parameters():

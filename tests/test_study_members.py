@@ -34,7 +34,7 @@ def test_all_steps_of_all_runs_are_found_small_scales_first(trained, shipped):
     expected = [(scale, seed, step) for scale, seed, there in SUITE for step in (0, *there, 12)]
     assert names(members(shipped, (0, 2, 4, 8))) == expected, "snapshots that ship"
     assert is_suite(trained) and is_suite(shipped) and not is_suite(shipped / "16x1")
-    assert [str(m) for m in members(trained, ())][0] == "16x1 seed 0 step 12"
+    assert next(str(m) for m in members(trained, ())) == "16x1 seed 0 step 12"
     assert 0 in STEPS and all(step & (step - 1) == 0 for step in STEPS), "steps that Pythia has, too"
 
 
@@ -74,7 +74,7 @@ def test_step_0_is_the_seeds_untrained_model(trained, shipped):
 
 
 def test_the_end_is_the_finished_model(trained):
-    last = [m for m in members(trained, ()) if m.scale == "32x2"][0].load()[0]
+    last = next(m for m in members(trained, ()) if m.scale == "32x2").load()[0]
     expected, _ = load_model(trained / "32x2/seed0/model")
     assert all(torch.equal(a, b) for a, b in zip(last.parameters(), expected.parameters(), strict=True))
 

@@ -60,7 +60,7 @@ def test_a_line_broken_in_the_middle_is_named_and_nothing_is_lost(path):
     lines[2] = lines[2][:9] + "\n"
     path.write_text("".join(lines))
     for touch in (read, lambda path: Record(path, HEADER)):
-        with pytest.raises(UserError, match="line 3 of .* is broken"):
+        with pytest.raises(UserError, match=r"line 3 of .* is broken"):
             touch(path)
     assert path.read_text() == "".join(lines)
 

@@ -38,9 +38,8 @@ class Record:
             was, now = there.get(name), self.header.get(name)
             old = name == "texts" and was is None  # a record from before this entry
             if was != now and name != "versions" and not old:
-                raise UserError(
-                    f"{self.path} was measured with another {name} ({was!r:.80}, now {now!r:.80}): choose another folder"
-                )
+                change = f"{was!r:.80}, now {now!r:.80}"
+                raise UserError(f"{self.path} was measured with another {name} ({change}): choose another folder")
         self.header["versions"] = there.get("versions", self.versions)
 
     def find(self, **key) -> dict | None:

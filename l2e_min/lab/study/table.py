@@ -21,6 +21,9 @@ COLUMNS = (
     ("random", lambda row, m: np.mean(m["rise_random"]) if "rise" in m else None),
 )
 
+WIDTH = 6
+"""Characters of a column at least: 12.345"""
+
 LEGEND = """\
 F1: mean held-out F1 of the ten neurons that a sparse probe finds best; phi on, off: their MS on their own feature and
 elsewhere, held out; phi on, all: of all neurons; K-S: of phi on l* against phi on all rows, mean of the random neurons;
@@ -34,11 +37,11 @@ def table(rows: list[dict]) -> str:
     width = max(map(len, names), default=0)
     blocks = []
     for dataset in rows[0]["datasets"]:
-        heads = "  ".join(title for title, _ in COLUMNS)
+        heads = "  ".join(f"{title:>{WIDTH}}" for title, _ in COLUMNS)
         lines = [dataset, f"{'':{width}}  {heads}"]
         for name, row in zip(names, rows, strict=True):
-            cells = [f"{_cell(value(row, row['datasets'][dataset])):>{len(title)}}" for title, value in COLUMNS]
-            lines.append(f"{name:{width}}  {'  '.join(cells)}")
+            cells = [(_cell(value(row, row["datasets"][dataset])), max(len(title), WIDTH)) for title, value in COLUMNS]
+            lines.append(f"{name:{width}}  {'  '.join(f'{cell:>{size}}' for cell, size in cells)}")
         blocks.append("\n".join(lines))
     return "\n\n".join([*blocks, LEGEND])
 
