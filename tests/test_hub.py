@@ -10,12 +10,17 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import huggingface_hub
 import numpy as np
 import pytest
 from hub_standin import Hub
 from tokenizers import Tokenizer
+
+from l2e_min.lab import hub as ways
 
 PYTHIA_70M = "EleutherAI/pythia-70m"
 PILE = "monology/pile-uncopyrighted"
@@ -61,13 +66,23 @@ def corpus(name):
     read = load_corpus(name)
     return {side: [[d.text, d.source] for d in getattr(read, side)] for side in ("train", "validation")}
 
-def available(timeout=3.0):
-    from l2e_min.lab.settings import hub_available
-    return hub_available(timeout)
+def reachable(timeout=3.0):
+    from l2e_min.lab.hub import reachable
+    return reachable(timeout)
 
 def paper():
     from l2e_min.lab.settings import PROFILES
     PROFILES["paper"].require_hub()
+
+def l2e(*words):
+    import contextlib, io
+    from l2e_min.lab import cli
+    from l2e_min.lab.study import run
+    run.held_out_rows = lambda: [f"the loss of row {i} is measured on this text" for i in range(20)]
+    printed, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+        status = cli.main(list(words))
+    return status, printed.getvalue(), said.getvalue()
 
 out = os.fdopen(os.dup(1), "w")
 os.dup2(2, 1)  # whatever the libraries print goes to standard error
@@ -234,7 +249,7 @@ def test_offline_by_choice_a_model_comes_from_the_cache(hub, caller, home):
     asked = len(hub.requests)
     offline = Caller(hub, home, HF_HUB_OFFLINE="1")
     assert offline.value("model", f"hub:{PYTHIA_70M}@step1000")["weights"] == hub.weights["step1000"]
-    assert offline.value("available") is False
+    assert offline.value("reachable") is False
     for name in ("model", "tokenizer"):
         message = offline.user_error(name, "hub:EleutherAI/pythia-410m", within=10)
         assert "HF_HUB_OFFLINE is set" in message and "L2E_PROFILE=quick" in message
@@ -258,13 +273,76 @@ def test_a_broken_transfer_is_resumed(hub, caller):
     assert transfers == ["", f"bytes={10 * 2**20}-"], "the second transfer starts behind the last whole piece"
 
 
+@pytest.fixture()
+def front_page(monkeypatch):
+    """A server whose front page answers with ``front_page["status"]``; what it was asked stands in "requests"."""
+    page = {"status": 200, "requests": []}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self):
+            page["requests"].append(self.command)
+            self.send_response(page["status"])
+            self.send_header("Location", "http://127.0.0.1:9/")  # where nobody is
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    server = HTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setattr(huggingface_hub.constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    huggingface_hub.close_session()  # an earlier one has other proxies
+    yield page
+    huggingface_hub.close_session()
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "there"),
+    [
+        (200, True),
+        (302, True),
+        (401, True),
+        (403, True),
+        (404, True),
+        (405, True),
+        (500, False),
+        (502, False),
+        (503, False),
+    ],
+)
+def test_any_answer_but_a_failure_of_its_own_is_a_hub(front_page, status, there):
+    """A mirror may have no front page, hide it, or send away from it."""
+    front_page["status"] = status
+    assert ways.reachable() is there
+    assert front_page["requests"] == ["HEAD"], "asked once, nothing downloaded"
+
+
+def test_nobody_is_asked_where_offline_is_chosen(front_page, monkeypatch):
+    assert ways.offline() is False
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    assert ways.offline() is True and ways.reachable() is False
+    assert front_page["requests"] == []
+
+
+@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
+def test_both_variables_choose_offline(variable):
+    program = "from l2e_min.lab.hub import offline, reachable; print(offline(), reachable())"
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, env=os.environ | {variable: "1"}, capture_output=True, text=True, timeout=60)
+    assert run.stdout == "True False\n"
+
+
 def test_a_hub_that_is_gone_is_said_at_once(caller, gone):
     for call in (("model", "hub:EleutherAI/pythia-410m"), ("tokenizer", "hub:EleutherAI/pythia-410m")):
         message = caller.user_error(*call, within=10)
         assert "does not answer" in message and "L2E_PROFILE=quick" in message
     message = caller.user_error("corpus", "hub:someone/texts", within=10)
     assert "does not answer" in message and "L2E_PROFILE=quick" in message
-    assert caller.value("available") is False
+    assert caller.value("reachable") is False
     assert "L2E_PROFILE=quick works" in caller.user_error("paper")
 
 
@@ -272,7 +350,7 @@ def test_a_hub_that_is_gone_is_said_at_once(caller, gone):
 def test_a_hub_that_never_answers_is_given_up(hub, caller):
     hub.silent = True
     try:
-        assert caller.value("available", 1.0) is False
+        assert caller.value("reachable", 1.0) is False
         assert "does not answer" in caller.user_error("model", "hub:EleutherAI/pythia-410m", within=20)
     finally:
         hub.silent = False
@@ -283,7 +361,7 @@ def test_a_hub_that_is_down_is_said_at_once(hub, caller):
     try:
         for call in (("model", "hub:EleutherAI/pythia-410m"), ("corpus", "hub:someone/texts")):
             assert "does not answer" in caller.user_error(*call, within=10)
-        assert caller.value("available") is False
+        assert caller.value("reachable") is False
     finally:
         hub.down = False
 
@@ -310,12 +388,12 @@ def test_what_cannot_be_had_is_said_in_one_line(caller, call, name, says):
 @pytest.mark.parametrize("revision", ["main", "old"])
 def test_pickled_weights_are_refused_and_nobody_is_asked_to_convert_them(hub, caller, revision):
     hub.requests.clear()
-    before = len(caller("available")["refused"])
+    before = len(caller("reachable")["refused"])
     message = caller.user_error("model", f"hub:someone/pickled@{revision}", within=15)
     assert "no safetensors" in message and "L2E_PROFILE=quick" in message
     asked = [path for _, path, _ in hub.requests]
     assert not [path for path in asked if ".bin" in path or "discussions" in path or "commits" in path], asked
-    assert len(caller("available")["refused"]) == before
+    assert len(caller("reachable")["refused"]) == before
 
 
 def test_a_dataset_is_read_and_split(hub, caller):
@@ -354,6 +432,6 @@ def test_without_zstandard_the_pile_says_what_to_install(caller):
 
 
 def test_nothing_but_the_hub_is_asked(caller):
-    refused = set(caller("available")["refused"])
+    refused = set(caller("reachable")["refused"])
     # datasets looks for the hub's viewer beside the endpoint it was given
     assert refused <= {"datasets-server.127.0.0.1"}, refused

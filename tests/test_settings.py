@@ -2,16 +2,15 @@
 
 import ast
 import dataclasses
-import http.server
 import inspect
-import threading
 from itertools import pairwise
 
 import pytest
 
+from l2e_min.lab import hub
 from l2e_min.lab import settings as module
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.settings import PROFILES, Settings, hub_available
+from l2e_min.lab.settings import PROFILES, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -109,59 +108,24 @@ def test_description_says_profile_place_model_text_and_cost():
     assert "hub:EleutherAI/pythia-70m" in PROFILES["paper"].describe()
 
 
-@pytest.mark.parametrize("variable", ["HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"])
-def test_offline_by_choice_asks_nobody(monkeypatch, variable):
-    monkeypatch.setenv(variable, "1")
-    monkeypatch.setattr("urllib.request.urlopen", lambda *_, **__: pytest.fail("asked the network"))
-    assert hub_available() is False
-
-
-@pytest.fixture()
-def hub(monkeypatch):
-    """A hub of our own on this machine; ``hub["status"]`` is its answer."""
-    answer = {"status": 200, "requests": []}
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_HEAD(self):
-            answer["requests"].append(self.command)
-            self.send_response(answer["status"])
-            self.end_headers()
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "ENDPOINT", f"http://127.0.0.1:{server.server_port}")
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    yield answer
-    server.shutdown()
-    server.server_close()
-
-
-def test_a_hub_that_answers_is_available_and_nothing_is_downloaded(hub):
-    assert hub_available() is True
-    assert hub["requests"] == ["HEAD"]
-
-
-def test_a_hub_that_refuses_is_not_available(hub):
-    hub["status"] = 403
-    assert hub_available() is False
-
-
 def test_without_a_hub_one_line_names_what_works(monkeypatch):
-    monkeypatch.setattr(module, "hub_available", lambda: False)
+    monkeypatch.setattr(hub, "reachable", lambda: False)
+    monkeypatch.setattr(hub, "offline", lambda: False)
     PROFILES["quick"].require_hub()
     with pytest.raises(UserError, match=r"paper needs the Hugging Face hub.*no answer.*L2E_PROFILE=quick") as caught:
         PROFILES["paper"].require_hub()
     assert "\n" not in str(caught.value)
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(hub, "offline", lambda: True)
     with pytest.raises(UserError, match="HF_HUB_OFFLINE is set"):
         PROFILES["paper"].require_hub()
 
 
 def test_with_a_hub_nothing_is_said(monkeypatch):
-    monkeypatch.setattr(module, "hub_available", lambda: True)
+    monkeypatch.setattr(hub, "reachable", lambda: True)
     PROFILES["paper"].require_hub()
+
+
+@pytest.mark.parametrize("name", ["quick", "gpu"])
+def test_who_needs_no_hub_asks_none(monkeypatch, name):
+    monkeypatch.setattr(hub, "reachable", lambda: pytest.fail("asked for the hub"))
+    PROFILES[name].require_hub()

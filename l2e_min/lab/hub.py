@@ -20,14 +20,23 @@ def reachable(timeout: float = 5.0) -> bool:
     """Whether the hub answers, not with an error of its own (5xx), in ``timeout`` seconds to connect and to reply.
 
     Asked once before a load: the libraries themselves retry an absent hub for half a minute a file, and much longer for
-    datasets. Asks by their own client, so that their proxies and certificates count. False where HF_HUB_OFFLINE is set.
+    datasets. Asks by their own client, so that HF_ENDPOINT, their proxies and certificates count. A mirror may have no
+    front page, refuse to show it, or send away from it, and still serve files. Nobody is asked where ``offline``.
     """
     from huggingface_hub import constants, get_session
 
     try:
-        return get_session().head(constants.ENDPOINT, timeout=timeout).status_code < 500
+        answer = get_session().head(constants.ENDPOINT, timeout=timeout, follow_redirects=False)
     except Exception:  # refused, unknown host, no answer in time, a proxy's fault, offline by choice
         return False
+    return answer.status_code < 500
+
+
+def offline() -> bool:
+    """Whether HF_HUB_OFFLINE or TRANSFORMERS_OFFLINE is set, as the libraries read them when they are imported."""
+    from huggingface_hub import constants
+
+    return constants.HF_HUB_OFFLINE
 
 
 def trouble(doing: str, error: BaseException | None = None, *, here: bool = True) -> UserError:
@@ -44,7 +53,7 @@ def trouble(doing: str, error: BaseException | None = None, *, here: bool = True
     def came_from(*kinds: type) -> bool:
         return any(isinstance(e, kinds) for e in chain)
 
-    if not here and constants.HF_HUB_OFFLINE:
+    if not here and offline():
         reason = "it is not in this machine's cache and HF_HUB_OFFLINE is set; unset it to download"
     elif not here:
         reason = f"{constants.ENDPOINT} does not answer and it is not in this machine's cache; check the connection"

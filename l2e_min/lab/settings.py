@@ -4,8 +4,6 @@ The same chapter runs under all three. ``L2E_PROFILE`` chooses; without it a CUD
 """
 
 import os
-import urllib.error
-import urllib.request
 from dataclasses import dataclass, replace
 
 from l2e_min.lab.errors import UserError
@@ -81,9 +79,11 @@ class Settings:
 
     def require_hub(self) -> None:
         """UserError where this profile needs the Hugging Face hub and the hub is out of reach."""
-        if not self.needs_hub or hub_available():
+        from l2e_min.lab import hub  # which takes VARIABLE from here
+
+        if not self.needs_hub or hub.reachable():
             return
-        why = "HF_HUB_OFFLINE is set" if _offline() else "no answer"
+        why = "HF_HUB_OFFLINE is set" if hub.offline() else "no answer"
         raise UserError(
             f"profile {self.profile} needs the Hugging Face hub, which is out of reach here ({why}); "
             f"{VARIABLE}=quick works without it"
@@ -154,28 +154,6 @@ PROFILES = {
     ),
 }
 """The three profiles, smallest first."""
-
-
-def hub_available(timeout: float = 3.0) -> bool:
-    """Whether the Hugging Face hub answers; downloads nothing and asks nobody where HF_HUB_OFFLINE is set.
-
-    ``timeout``: seconds. HF_ENDPOINT (a mirror) and the usual proxy variables are honoured.
-    """
-    if _offline():
-        return False
-    from huggingface_hub import constants
-
-    request = urllib.request.Request(constants.ENDPOINT, method="HEAD", headers={"User-Agent": "l2e-min"})
-    try:
-        with urllib.request.urlopen(request, timeout=timeout):
-            return True
-    except (urllib.error.URLError, OSError, ValueError):  # refused, unknown host, timed out, an error page
-        return False
-
-
-def _offline() -> bool:
-    on = {"1", "ON", "YES", "TRUE"}
-    return any(os.environ.get(name, "").upper() in on for name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE"))
 
 
 def _cuda() -> bool:
