@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         metavar="suite",
         choices=["suite"],
-        help="train a suite: five scales from 32x2 to 256x6, 2000 steps each, three of them with three seeds, the text "
+        help="train a suite: five scales from 32x2 to 256x6, 2000 steps each, three seeds each, the text "
         "in one order; goes on by itself with what is in --out",
     )
     parser.add_argument("--scales", nargs="+", metavar="SIZE", help="with suite: these scales instead")
