@@ -136,3 +136,14 @@ def test_the_record_is_made_once(tmp_path, monkeypatch, text):
     assert len(calls) == 3  # other settings: made again
     with pytest.raises(UserError, match="pretraining_record makes it"):
         pretraining_record.read(tmp_path / "nothing.json")
+
+
+def test_the_shipped_record_is_whole():
+    record = pretraining_record.read()
+    assert set(record["runs"]) == {f"{name}/{seed}" for name in pretraining.KINDS for seed in (0, 1, 2)}
+    steps = record["settings"]["steps"]
+    for name, run in record["runs"].items():
+        assert run["finite"] and len(run["loss"]) == len(run["norm"]) == steps, name
+        assert [look["step"] for look in run["looks"]] == record["look_at"], name
+    first = [record["runs"][f"{name}/0"]["loss"][:10] for name in ("plain", "log_ms", "ms", "invariant_log_ms")]
+    assert first[0] == first[1] == first[2] == first[3]  # the late start: one weight, one text

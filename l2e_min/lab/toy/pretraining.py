@@ -65,11 +65,13 @@ class RandomPairs(nn.Module):
         return torch.rand(phi.shape, device=phi.device) < self.share
 
 
-def train(name: str, seed: int, text, settings: PretrainSettings, look_at: tuple[int, ...], rows: int = 32) -> dict:
+def train(
+    kind: str | Kind, seed: int, text, settings: PretrainSettings, look_at: tuple[int, ...], rows: int = 32
+) -> dict:
     """One run: plain numbers for JSON.
 
     Args:
-        name: one of ``KINDS``.
+        kind: a name in ``KINDS``, or a kind of your own.
         seed: draws the initial weights; the order of the text is that of ``text`` for all seeds.
         text: a ``TrainingText``.
         settings: the recipe; its seed and clip are replaced.
@@ -82,9 +84,9 @@ def train(name: str, seed: int, text, settings: PretrainSettings, look_at: tuple
         much the held-out loss rises when both MLPs are replaced by their mean output. A run whose loss is no longer
         finite ends there, and says so in ``finite``.
     """
-    if name not in KINDS:
-        raise UserError(f"no such kind: {name!r}; expected one of {', '.join(KINDS)}")
-    kind = KINDS[name]
+    if not isinstance(kind, Kind) and kind not in KINDS:
+        raise UserError(f"no such kind: {kind!r}; expected one of {', '.join(KINDS)}")
+    kind = kind if isinstance(kind, Kind) else KINDS[kind]
     settings = PretrainSettings(**settings.as_dict() | {"seed": seed, "clip": kind.clip})
     vocabulary = len(text.tokenizer)
     model = untrained(settings.size, seed=seed, vocabulary=vocabulary, context=settings.context).train()
