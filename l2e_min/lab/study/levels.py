@@ -37,6 +37,12 @@ class LevelCounts:
         index = (place * 2 + own.long()) * self.bins + bins
         self.counts += torch.bincount(index.flatten(), minlength=self.counts.numel()).view_as(self.counts)
 
+    def together(self) -> "LevelCounts":
+        """The counts of all parts as one."""
+        whole = LevelCounts(1, self.counts.shape[1])
+        whole.counts += self.counts.sum(0, keepdim=True)
+        return whole
+
     def fkr(self, shares=SHARES) -> np.ndarray:
         """(parts, layers, S): FKR at each share; NaN where the share is less than one pair."""
         from_top = self.counts.flip(-1).double().cumsum(-1)  # (parts, layers, 2, bins)
