@@ -29,6 +29,7 @@ from l2e_min.lab.study import run as module
 from l2e_min.lab.study.model import study_model
 from l2e_min.lab.study.record import read, rounded
 from l2e_min.lab.study.table import COLUMNS, table
+from l2e_min.lab.text.corpus import load_corpus
 from l2e_min.lab.text.features import load_features
 
 HELD_OUT = [f"the loss of row {i} is measured on this text" for i in range(20)]
@@ -195,10 +196,18 @@ def test_stopped_and_called_again_the_result_is_that_of_one_go(places, tmp_path,
 
 def test_a_real_ctrl_c_leaves_what_is_done(places, tmp_path):
     """The command in a process of its own, with the installed text; stopped once the first model is written down."""
+    load_corpus("installed")  # so that it is cached
     words = words_of(places, tmp_path, "suite", "--steps", 0, 1, 2, 4, 8, "--rows", 8)
     command = [sys.executable, "-W", "ignore", "-m", "l2e_min", "study", *map(str, words)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
+    )
     record, until = tmp_path / "study.jsonl", time.monotonic() + 120
     while not (record.is_file() and record.read_text().count("\n") >= 2):
         assert process.poll() is None and time.monotonic() < until, process.communicate()

@@ -126,13 +126,15 @@ def test_constant_neurons_have_phi_0_and_are_no_candidates():
         assert sorted(ranked[feature, :6].tolist()) == list(range(4, 10))
 
 
-def test_a_live_neuron_that_tells_nothing_comes_before_a_dead_one():
+@pytest.mark.parametrize("place", range(4))
+def test_a_live_neuron_that_tells_nothing_comes_before_a_dead_one(place):
     labels = torch.arange(16) % 2
     held = torch.arange(16) // 2 % 2 == 0
     silent = torch.tensor([1.0, 1, -1, -1]).repeat_interleave(4)  # the same mean on and off
-    z = torch.stack([torch.zeros(16), torch.zeros(16), silent, torch.zeros(16)], 1).double()
-    found = first_pass(batches(z, [5]), labels, held)
-    assert found.candidates(1).tolist() == [[2], [2]]
+    z = torch.zeros(16, 4).double()
+    z[:, place] = silent
+    found = first_pass(batches(z, []), labels, held)
+    assert found.candidates(1).tolist() == [[place], [place]]
 
 
 def test_values_that_underflow_are_dead_as_they_are_for_the_probe():

@@ -133,6 +133,11 @@ def test_tiny_phi_counts_as_zero_and_huge_phi_as_the_top():
     edges = torch.tensor([0.0, 2.0**LOW / 1e6, 2.0**LOW, 2.0**HIGH * 0.999, 2.0**HIGH, 1e300], dtype=torch.float64)
     counts.add(edges[:, None, None], torch.ones(6, 1, 1, dtype=torch.bool), torch.zeros(6, dtype=torch.long))
     assert counts.counts[0, 0, 1, 0] == 3 and counts.counts[0, 0, 1, -1] == 3 and counts.counts.sum() == 6
+    for end in (0.0, torch.inf):  # all in one bin: on and off in proportion at every level
+        counts = LevelCounts(1, 1)
+        own = torch.tensor([True, False, False, False]).view(4, 1, 1)
+        counts.add(torch.full((4, 1, 1), end), own, torch.zeros(4, dtype=torch.long))
+        np.testing.assert_allclose(counts.fkr([0.25, 0.3, 1.0]), 0.75)
 
 
 def test_bins_are_narrow():
@@ -150,7 +155,8 @@ def test_counts_add_over_batches_and_parts():
         assert torch.equal(counted(phi, labels, star, sizes).counts, whole.counts)
     part = (torch.rand(len(phi), generator=torch.Generator().manual_seed(1)) < 0.3).long()
     apart = counted(phi, labels, star, [64] * 4, part)
-    assert torch.equal(apart.counts.sum(0, keepdim=True), whole.counts)
+    assert torch.equal(apart.together().counts, whole.counts)
+    np.testing.assert_array_equal(apart.together().fkr(), whole.fkr())
     for number in (0, 1):
         rows = part == number
         assert torch.equal(apart.counts[number], counted(phi[rows], labels[rows], star).counts[0])

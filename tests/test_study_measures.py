@@ -97,7 +97,7 @@ def test_noise_gives_nothing_beyond_its_nulls(monkeypatch):
     assert np.abs(np.array(m["fkr"])[..., 8:] - 0.8).max() < 0.1
 
 
-@pytest.mark.parametrize("kinds", ["monosemantic noise spike", "polysemantic monosemantic"])
+@pytest.mark.parametrize("kinds", ["monosemantic noise spike", "polysemantic noise"])
 def test_they_are_the_measures_of_the_values_in_memory(kinds, monkeypatch):
     values, labels = values_of(kinds, seed=1)
     values = values.float()

@@ -72,7 +72,7 @@ def read(path: Path) -> tuple[dict, list[dict]]:
     """(header, rows) of a record; a last line that was cut is left out. UserError: no record there, or a broken one."""
     try:
         text = path.read_text(encoding="utf-8")
-        header, *lines = text[: text.rfind("\n") + 1].split("\n")[:-1]
+        header, *lines = text.split("\n")[:-1]  # behind the last line break nothing stands, or a line that was cut
         header = json.loads(header)["header"]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(f"{path} is not a record of a study; make one with: l2e study MODEL --out DIR") from error
