@@ -29,12 +29,13 @@ def study_model(
     random_neurons: int = 1000,
     seed: int = 0,
     off: bool = True,
+    matrix: bool = True,
     **stream_options,
 ) -> dict:
     """Plain JSON: ``parameters``, ``bits_per_byte`` on ``held_out`` texts, and ``datasets``: name -> measures.
 
-    ``off``: also switch neurons off, which costs some seven more passes over half of the texts. Other options as for
-    ``observe``. Raises ``UserError`` as ``observe`` does, and for a model that is no causal language model.
+    ``off``: also switch neurons off, which costs some three more passes over the texts; ``matrix``: each feature's neurons
+    against the loss on every feature, some four more. Other options as for ``observe``. Raises ``UserError`` as ``observe`` does, and for a model that is no causal language model.
     """
     batch_size, found = stream_options.get("batch_size", 64), {}
     loss = bits_per_byte(model, tokenizer, held_out, batch_size)
@@ -47,7 +48,7 @@ def study_model(
             at = None if means_are_there else token_means(model, tokenizer, data.texts, batch_size)
             progress = stream_options.get("progress", True)
             found[data.name] |= switched_off(
-                model, tokenizer, seen, at=at, seed=seed, batch_size=batch_size, progress=progress
+                model, tokenizer, seen, at=at, seed=seed, matrix=matrix, batch_size=batch_size, progress=progress
             )
     return {
         "parameters": sum(p.numel() for p in model.parameters()),

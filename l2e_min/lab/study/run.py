@@ -40,8 +40,8 @@ def study(
     """Measures a model's folder, a suite's folder or ``hub:NAME``; the rows of ``out/study.jsonl``.
 
     ``features``: names or folders as ``load_features`` takes them. ``steps``: of a suite, the snapshots to measure
-    beside the end of training. ``off``: whether neurons are switched off (at the end of training only). Goes on where
-    an earlier call was stopped. Raises ``UserError`` for bad names, for texts that cannot be split, and for a record
+    beside the end of training. ``off``: whether neurons are switched off (at the end of training only; the matrix over
+    features for the first seed of a scale only). Goes on where an earlier call was stopped. Raises ``UserError`` for bad names, for texts that cannot be split, and for a record
     that was made with other settings, on other texts, or of another model of the same name.
     """
     models = members(Path(name), steps) if is_suite(Path(name)) else [single(name)]
@@ -63,6 +63,7 @@ def study(
     }
     record = Record(out / "study.jsonl", header)
     last = {(m.scale, m.seed): m.step for m in models}
+    first = {m.scale: m.seed for m in reversed(models)}
     todo = [m for m in models if not measured(record, m, off and m.step == last[m.scale, m.seed])]
     for number, member in enumerate(todo, 1):
         say(f"{member} ({number} of {len(todo)})")
@@ -70,7 +71,8 @@ def study(
         found = study_model(
             model.to(device), tokenizer, datasets, held_out,
             random_neurons=random_neurons, seed=seed, progress=progress,
-            off=off and member.step == last[member.scale, member.seed], **stream_options,
+            off=off and member.step == last[member.scale, member.seed], matrix=member.seed == first[member.scale],
+            **stream_options,
         )  # fmt: skip
         weights = {"weights": member.weights} if member.weights else {}
         record.add({"scale": member.scale, "seed": member.seed, "step": member.step, **weights, **found})
