@@ -306,7 +306,8 @@ def test_models_that_cannot_be_studied_are_named(places, tmp_path, capfd):
     assert l2e(capfd, *words_of(places, tmp_path / "out", "gpt2", "--seed", 4))[0] == 0, "what failed binds nobody"
 
 
-def test_labels_in_too_few_files_are_named_before_anything_is_measured(places, tmp_path, capfd):
+def test_labels_in_too_few_files_are_named_before_anything_is_measured(places, tmp_path, capfd, monkeypatch):
+    monkeypatch.setattr(module, "load_model", lambda _: pytest.fail("too late"))
     for feature in WORDS:
         (tmp_path / "own" / feature).mkdir(parents=True)
         text = "".join(path.read_text() for path in sorted((places / "words" / feature).iterdir()))
