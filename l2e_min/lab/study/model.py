@@ -34,8 +34,9 @@ def study_model(
 ) -> dict:
     """Plain JSON: ``parameters``, ``bits_per_byte`` on ``held_out`` texts, and ``datasets``: name -> measures.
 
-    ``off``: also switch neurons off, which costs some three more passes over the texts; ``matrix``: each feature's neurons
-    against the loss on every feature, some four more. Other options as for ``observe``. Raises ``UserError`` as ``observe`` does, and for a model that is no causal language model.
+    ``off``: also switch neurons off, which costs some three more passes over the texts; ``matrix``: each feature's
+    neurons against the loss on every feature, some four more. Other options as for ``observe``. Raises ``UserError`` as
+    ``observe`` does, and for a model that is no causal language model.
     """
     batch_size, found = stream_options.get("batch_size", 64), {}
     loss = bits_per_byte(model, tokenizer, held_out, batch_size)

@@ -41,8 +41,9 @@ def study(
 
     ``features``: names or folders as ``load_features`` takes them. ``steps``: of a suite, the snapshots to measure
     beside the end of training. ``off``: whether neurons are switched off (at the end of training only; the matrix over
-    features for the first seed of a scale only). Goes on where an earlier call was stopped. Raises ``UserError`` for bad names, for texts that cannot be split, and for a record
-    that was made with other settings, on other texts, or of another model of the same name.
+    features for the first seed of a scale only). Goes on where an earlier call was stopped. Raises ``UserError`` for
+    bad names, for texts that cannot be split, and for a record that was made with other settings, on other texts, or of
+    another model of the same name.
     """
     models = members(Path(name), steps) if is_suite(Path(name)) else [single(name)]
     datasets = [load_features(feature, rows_per_feature) for feature in features]
