@@ -103,6 +103,12 @@ print(
 # 1. [What is a monosemantic neuron?](01_monosemantic_neuron) Finding them with labels, and two controls.
 # 2. [The Monosemantic Scale](02_monosemantic_scale) Finding them without: the measure, its exact online form, what it can
 #    and cannot show.
+# 3. [Do larger models have fewer monosemantic neurons?](03_scale_study) The observation that both papers start from, on
+#    five scales, with seeds, checkpoints and controls.
+# 4. [The False Killing Rate and the moving threshold](04_false_killing_rate) Which values an inhibitor picks: how often
+#    wrongly, and at what cost.
+# 5. [Inhibiting a neuron](05_inhibition) What happens to a value that was picked: three ways to switch it off, three
+#    penalties, one update at a time, in networks small enough to see.
 #
 # The ledger, with a verdict for every claim that has been measured so far, is printed by `l2e claims`.
 #
