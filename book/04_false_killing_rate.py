@@ -52,8 +52,7 @@ print(settings.describe())
 names = ("natural_language", "code_language", "data_subset")
 titles = {name: name.replace("_", " ") for name in names}
 data = {name: load_features(name, settings.rows_per_feature) for name in names}
-middle_scale = settings.scales[len(settings.scales) // 2]
-model, tokenizer = load_scale(middle_scale)
+model, tokenizer = load_scale(settings.model, settings)
 seen = {name: observe(model, tokenizer, data[name], progress=False) for name in names}
 
 # %% [markdown]
@@ -427,7 +426,12 @@ for name in names:
         if difference is not None:
             by_seed.setdefault(row["seed"], []).append(difference)
     each = [np.mean(values) for values in by_seed.values()]
-    found[f"middle_minus_rest_{name}"] = Measurement.over_seeds(each)
+    several = (
+        Measurement.over_seeds
+        if len(each) > 1
+        else lambda each: Measurement.exact(each[0])
+    )
+    found[f"middle_minus_rest_{name}"] = several(each)
 _ = claims.record("C09", found, profile=settings.profile, chapter=CHAPTER)
 claims.table("C09", numbers=True)
 

@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--aggregate", choices=AGGREGATES, default="mean", help="what makes a text's value of its tokens'")
     add("--batch-size", type=int, default=64, metavar="N", help="texts of a forward pass (default: 64)")
     add("--no-off", action="store_true", help="do not switch neurons off (the slowest part)")
+    add("--dtype", choices=["float32", "bfloat16", "float16"], default="float32", help="of a single model's weights")
     add("--device", choices=["cpu", "cuda"], help="default: CUDA where it is")
 
 
@@ -57,6 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
         steps=STEPS if arguments.steps is None else arguments.steps,
         off=not arguments.no_off,
         device=arguments.device or ("cuda" if torch.cuda.is_available() else "cpu"),
+        dtype=arguments.dtype,
         aggregate=arguments.aggregate,
         batch_size=arguments.batch_size,
     )

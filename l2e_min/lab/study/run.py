@@ -5,6 +5,8 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.hub import split_name
 from l2e_min.lab.mini_pythia import load_model, load_suite
@@ -33,6 +35,7 @@ def study(
     steps: Sequence[int] = STEPS,
     off: bool = True,
     device: str = "cpu",
+    dtype: str = "float32",
     progress: bool = True,
     say: Callable[[str], None] = print,
     **stream_options,
@@ -41,11 +44,11 @@ def study(
 
     ``features``: names or folders as ``load_features`` takes them. ``steps``: of a suite, the snapshots to measure
     beside the end of training. ``off``: whether neurons are switched off (at the end of training only; the matrix over
-    features for the first seed of a scale only). Goes on where an earlier call was stopped. Raises ``UserError`` for
-    bad names, for texts that cannot be split, and for a record that was made with other settings, on other texts, or of
-    another model of the same name.
+    features for the first seed of a scale only). ``dtype``: of a single model's weights; measurements are in float32.
+    Goes on where an earlier call was stopped. Raises ``UserError`` for bad names, for texts that cannot be split, and
+    for a record that was made with other settings, on other texts, or of another model of the same name.
     """
-    models = members(Path(name), steps) if is_suite(Path(name)) else [single(name)]
+    models = members(Path(name), steps) if is_suite(Path(name)) else [single(name, dtype)]
     datasets = [load_features(feature, rows_per_feature) for feature in features]
     if len({data.name for data in datasets}) < len(datasets):
         raise UserError(f"two feature sets have one name: {', '.join(data.name for data in datasets)}; rename a folder")
@@ -111,17 +114,20 @@ def across_scales(settings: Settings, features: Sequence[str]) -> list[dict]:
     for name in (*settings.scales, *settings.revisions):
         rows += study(
             name, BUILD / "study", features, rows_per_feature=settings.rows_per_feature,
-            random_neurons=settings.random_neurons, device=settings.device, batch_size=settings.batch_size,
+            random_neurons=settings.random_neurons, device=settings.device, dtype=settings.dtype,
+            batch_size=settings.batch_size,
         )  # fmt: skip
     return rows
 
 
-def load_scale(name: str) -> tuple:
+def load_scale(name: str, settings: Settings) -> tuple:
     """(model, tokenizer) of one of the profile's scales: of the shipped suite (seed 0), or of the hub."""
-    return load_model(name) if name.startswith("hub:") else load_suite(name)
+    hub = name.startswith("hub:")
+    model, tokenizer = load_model(name, dtype=getattr(torch, settings.dtype)) if hub else load_suite(name)
+    return model.to(settings.device), tokenizer
 
 
-def single(name: str) -> Member:
+def single(name: str, dtype: str = "float32") -> Member:
     """A model that is no suite: seed 0, step -1 for the end of training (or the step in the hub revision's name).
 
     Its scale is its name: on the hub, with a revision that is neither main nor a step; of a folder, the last part, and
@@ -130,12 +136,19 @@ def single(name: str) -> Member:
     if name.startswith("hub:"):
         place, revision = split_name(name)
         if revision.startswith("step") and revision[4:].isdigit():
-            return Member(place, 0, int(revision[4:]), lambda: load_model(name))
-        return Member(place if revision == "main" else f"{place}@{revision}", 0, -1, lambda: load_model(name))
+            return Member(place, 0, int(revision[4:]), lambda: load_model(name, dtype=getattr(torch, dtype)))
+        return Member(
+            place if revision == "main" else f"{place}@{revision}",
+            0,
+            -1,
+            lambda: load_model(name, dtype=getattr(torch, dtype)),
+        )
     if not (Path(name) / "config.json").is_file():
         raise UserError(f"no model in {name}: expected a folder with a model or a suite in it, or hub:NAME")
     digest = hashlib.sha256()
     for path in sorted(Path(name).glob("*.safetensors")):
         with open(path, "rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return Member(Path(name).resolve().name, 0, -1, lambda: load_model(name), digest.hexdigest()[:16])
+    return Member(
+        Path(name).resolve().name, 0, -1, lambda: load_model(name, dtype=getattr(torch, dtype)), digest.hexdigest()[:16]
+    )
