@@ -241,7 +241,8 @@ figure(
 
 # %% [markdown]
 # For natural and for programming languages the best neurons of a larger model tell the feature *better*, not worse, and the step from
-# untrained to trained grows as well. For kinds of source all scales are near the ceiling, and the smallest is as good as any. A larger
+# untrained to trained grows as well (the largest model, with its other learning rate, is a little below the next smaller one). For kinds
+# of source all scales are near the ceiling, and the smallest is as good as any. A larger
 # model has more neurons to choose the ten best from, so some of the rise is the search's own: the untrained models rise, too. But
 # nothing here fades.
 #
@@ -576,8 +577,8 @@ claims.table("C04", numbers=True)
 
 # %% [markdown]
 # Only one of the three datasets does what {cite:t}`W25` report. For *kinds of source* K-S falls steeply, mostly between the two
-# smallest models. For programming languages it falls by so little (half a hundredth per tenfold size) that only the agreement of the seeds
-# lets us see it; for natural language it does not move. The rule asks for all three, so the verdict is "inconclusive", and the
+# smallest models. For programming languages it falls by so little (less than a hundredth per tenfold size) that only the agreement of the
+# seeds lets us see it; for natural language it does not move. The rule asks for all three, so the verdict is "inconclusive", and the
 # useful answer is *it depends on the features*. Note also that the untrained models' K-S falls a little for natural language: a wider random
 # layer mixes more inputs, and its neurons look more alike.
 #
@@ -734,10 +735,10 @@ claims.table("B04", numbers=True)
 # few pages of each language, it is still rising at the end. And larger models run through that course *faster*. After equal steps a larger
 # model is further along, and where the course goes down, that alone makes K-S fall with size.
 #
-# But it is not all. At equal loss the lines of different sizes do not coincide. For kinds of source K-S still falls with size, by less
-# than at equal steps, and its interval reaches over our bound of −0.02: whether anything is left there remains open. For the other two
-# datasets nothing is left, but there was little to explain. (A caution: at equal loss the small model is at the end of its learning-rate
-# schedule and the large one in the middle of it. "Equal loss" does not make everything equal.)
+# But it is not all. At equal loss the lines of different sizes do not coincide. For kinds of source K-S still falls with size, at two
+# thirds of the slope at equal steps: there our claim is wrong. For the other two datasets nothing is left, but there was little to
+# explain. A mixed answer, so the verdict is "inconclusive" for us as well. (A caution: at equal loss the small model is at the end of
+# its learning-rate schedule and the large one in the middle of it. "Equal loss" does not make everything equal.)
 #
 # ## Switch them off (C06)
 #
@@ -841,7 +842,7 @@ claims.table("C06", numbers=True)
 # %% [markdown]
 # In raw terms it is as {cite:t}`W24` say: ten neurons off cost the smallest model up to a tenth of a nat per token and the largest next to nothing.
 # But ten *random* neurons do the same, since they are a smaller and smaller part. With the random neurons' rise taken off, the fall points
-# down in all three datasets, and clears 0 in one. Hence "inconclusive".
+# down in all three datasets and clears 0 in two. Hence "inconclusive", on the side of the claim.
 #
 # What the matrix of the explorer adds: in the smallest model the neurons of one feature hurt *other* features nearly as much as their
 # own. They are not private property. In larger models the off-diagonal fades first; for programming languages and kinds of source a diagonal
@@ -918,9 +919,9 @@ _ = claims.record(
 claims.table("C07", numbers=True)
 
 # %% [markdown]
-# No fall: the raw gap grows where activations grow, and in the neuron's own standard deviations it grows for natural and for programming
-# languages and falls slightly for kinds of source, where {cite:t}`W24` would be right by one of two measures. The untrained models draw the
-# same picture a little lower, and for kinds of source not even lower: the standardized gap of the ten best is mostly the search's.
+# No fall: the raw gap differs from model to model and grows for kinds of source, where activations grow. In the neuron's own standard deviations it
+# grows for natural language, a little for programming languages, and does not move for kinds of source. The untrained models draw a similar
+# picture somewhat lower, and for kinds of source not even lower: there the standardized gap of the ten best is all the search's.
 #
 # ## What we found, and what we could not
 #
