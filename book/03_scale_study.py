@@ -39,7 +39,8 @@ from l2e_min.show import (
 CHAPTER = "03_scale_study"
 settings = Settings.from_environment()
 settings.require_hub()
-print(settings.describe())
+quick_cost = "a minute and a half on 2 cores, nothing is downloaded"
+print(settings.describe("" if settings.needs_hub else quick_cost))
 
 names = ("natural_language", "code_language", "data_subset")
 titles = {name: name.replace("_", " ") for name in names}
@@ -582,10 +583,9 @@ claims.table("C04", numbers=True)
 # useful answer is *it depends on the features*. Note also that the untrained models' K-S falls a little for natural language: a wider random
 # layer mixes more inputs, and its neurons look more alike.
 #
-# Why kinds of source? In the smallest model a neuron that separates, say, tables from prose is high on *every* table: that is what a
-# rank statistic rewards. In a larger model the same feature is carried by several neurons that are higher, but on fewer of the texts each:
-# $\phi_{l^*}$ stays (next figure) while K-S falls. So a falling K-S need not mean "less monosemantic". It can mean that the feature was split
-# up.
+# Why kinds of source? One reading that fits, though we did not test it: in the smallest model a neuron that separates, say, tables from prose is
+# high on *every* table, and that is what a rank statistic rewards. In a larger model several neurons may share the work, each higher, but
+# on fewer of the texts: then $\phi_{l^*}$ stays (next figure) while K-S falls. A falling K-S need not mean "less monosemantic".
 #
 # ## Depth (C05)
 #
@@ -659,7 +659,7 @@ def draw_against(dataset, axis):
         style = ".-" if len(run) > 6 else "."  # few checkpoints are no course
         colour = COLOURS[scales.index(scale)]
         ax.plot(x, y, style, lw=1.1, color=colour, label=scale if first else "_")
-    ax.set(ylabel="K-S statistic", ylim=(0, 0.6))
+    ax.set(ylabel="K-S statistic", ylim=(0, 0.7))
     if axis == "loss":
         ax.set(xlabel="held-out loss, bits per byte (training goes right)")
         ax.invert_xaxis()
@@ -883,7 +883,7 @@ figure(
     "fall slightly for the third.",
 )
 
-# %%
+# %% tags=["hide-input"]
 curves = {
     measure: {
         name: {

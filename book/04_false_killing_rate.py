@@ -47,7 +47,8 @@ from l2e_min.show import (
 CHAPTER = "04_false_killing_rate"
 settings = Settings.from_environment()
 settings.require_hub()
-print(settings.describe())
+quick_cost = "a minute and a half on 2 cores, nothing is downloaded"
+print(settings.describe("" if settings.needs_hub else quick_cost))
 
 names = ("natural_language", "code_language", "data_subset")
 titles = {name: name.replace("_", " ") for name in names}
@@ -327,9 +328,10 @@ claims.table("C08", numbers=True)
 # - **Natural language** has no left arm. The highest $\phi$ are the most often true, so the minimum sits at the lowest level that we look at.
 # - **Programming languages** have a shallow one in most models: FKR at 0.1 % lies some points above its minimum, which is between 0.1 and
 #   0.5 %, not at 2 %. In the smallest models it is not there.
-# - **Kinds of source** have their minimum near 1 % on the part that chose it. On the other part, FKR at 0.1 % is *lower* than there: but for
-#   two of the smallest models the left arm did not come back. With few files a label, "the highest $\phi$ of all" are texts of one or two
-#   odd files, and which of the two parts holds them decides the left end.
+# - **Kinds of source** have their minimum near 1 % on the part that chose it. On the other part, FKR at 0.1 % is *lower* than there: except
+#   in two of the smallest models the left arm did not come back. (With both parts together, as in the figure before, one model's curve does
+#   look like a U.) With few files a label, "the highest $\phi$ of all" are texts of one or two odd files, and which part holds them
+#   decides the left end.
 #
 # So the U of {cite:t}`W25` with its bottom at 2 % was not found; what we found is that the left end depends on a handful of texts.
 # Nor do our levels compare: at 1 % about half of the pairs are off their neuron's feature in all three datasets, where they have 5 to 67 %. Our
@@ -360,12 +362,12 @@ fig = by_level(draw_aggregates, ncols=2)
 figure(
     fig,
     alt="False Killing Rate against the level with the mean and with the maximum over tokens as a text's value. The "
-    "maximum lies higher everywhere, and is nearly flat below ten percent.",
+    "maximum lies higher for natural and programming languages, and is nearly flat below ten percent in all three.",
 )
 
 # %% [markdown]
-# By the maximum over tokens FKR is higher everywhere, near its null for kinds of source: a single odd token can lift the maximum of any text, whatever its
-# label. The *shape* changes as well, on the same model and the same texts. A reported U, or its absence, is not worth much without
+# By the maximum over tokens FKR is higher for natural and for programming languages: a single odd token can lift the maximum of any text,
+# whatever its label. For kinds of source it is about the same. The *shape* changes as well, on the same model and the same texts. A reported U, or its absence, is not worth much without
 # the rule that makes one value of many tokens.
 #
 # ## Scale and depth (C09)
@@ -411,8 +413,8 @@ fig.legend(
 figure(
     fig,
     alt="Above, FKR at 2 percent against model size: trained models near 0.55 without a common trend, untrained ones near "
-    "0.72. Below, FKR at 2 percent against the relative depth of the layer, a line a model: no peak in the middle; "
-    "for kinds of source a dip.",
+    "0.72. Below, FKR at 2 percent against the relative depth of the layer, a line a model: it falls "
+    "with depth, most for kinds of source, and has no peak in the middle.",
 )
 
 # %%
@@ -439,7 +441,8 @@ claims.table("C09", numbers=True)
 # %% [markdown]
 # FKR at 2 % moves by a few points over a factor of 58 in size, down for natural language, up a little for programming languages, and no
 # slope's interval is clear of 0.
-# The middle layers do not stand out at the top; for kinds of source they are the *least* often false. Training, on the other hand, lowers
+# The middle layers do not stand out at the top: FKR falls with depth, most of all for kinds of source, where the first layer is the one
+# that is most often false. Training, on the other hand, lowers
 # FKR clearly from the untrained start, in all three. So neither half of C09 shows at our scale.
 #
 # What a reader can take along: a large part of what is inhibited at 2 % is, by these labels, false, and no level makes it small. If inhibition

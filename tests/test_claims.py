@@ -10,6 +10,7 @@ from l2e_min.lab.ledger import claims as ledger
 from l2e_min.lab.ledger.claims import Measurement
 from l2e_min.lab.ledger.measurement import Measurement as Defined
 from l2e_min.lab.ledger.verdicts import expand, judge, measures_of, words
+from l2e_min.lab.paths import results_folder
 
 CLAIMS = ledger.load_claims()
 BY_ID = {claim.id: claim for claim in CLAIMS}
@@ -315,7 +316,7 @@ def test_a_broken_result_is_named(fresh_results, text):
 
 def test_the_table_has_text_and_html_without_numbers():
     record_c01()
-    table = ledger.table("C01", "C04")
+    table = ledger.table("C01", "C04", folder=results_folder())
     assert repr(table).splitlines()[0] == "C01  ✓ reproduced, 1 seed, quick"
     assert "C04  … not yet" in repr(table)
     assert "0.005" not in repr(table) + table._repr_html_()
@@ -331,6 +332,14 @@ def test_the_last_digits_do_not_show():
     assert list(map(repr, first)) == list(map(repr, second))
     assert "cost_exponent 0.005 [-0.020, 0.030]" in " ".join(repr(first[1]).split())
     assert "max_relative_error_mean 1.0e-15" in repr(first[1])
+
+
+def test_html_lists_the_numbers_below_the_table():
+    record_c01(cost_exponent=m(-0.02, 0.03))
+    html = ledger.table("C01", numbers=True)._repr_html_()
+    table, below = html.split("</table>")
+    assert "<li>cost_exponent 0.005 [-0.020, 0.030] (interval within -0.1 to 0.1: holds)</li>" in below
+    assert "cost_exponent 0.005" not in table and below.count("<li>") == 3
 
 
 def test_html_is_escaped(monkeypatch):

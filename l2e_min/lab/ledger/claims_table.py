@@ -42,7 +42,8 @@ class ClaimsTable:
             cells = (
                 f"<b>{claim.id}</b> {escape(claim.statement)} <small>({source})</small>",
                 f"<b>{SIGN[verdict.status]} {verdict.status}</b><br><small>{_seeds(result)}</small>",
-                f"{escape(claim.rule_in_words)}<br><small>{escape(self._reason(result, verdict))}</small>",
+                escape(claim.rule_in_words)
+                + ("" if self._findings(result, verdict) else f"<br><small>{escape(verdict.reason)}</small>"),
             )
             top = "text-align:left;vertical-align:top;padding:0.4em 0.6em 0.4em 0;"
             words, short = "white-space:normal;overflow-wrap:anywhere;min-width:11em", "white-space:nowrap"
@@ -53,16 +54,26 @@ class ClaimsTable:
         return (
             '<div style="overflow-x:auto"><table class="claims">'
             f"<thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+            + "".join(self._measured_html(*row) for row in self.rows)
         )
+
+    def _measured_html(self, claim: Claim, result: Result | None, verdict: Verdict) -> str:
+        """The numbers as a list below the table: a third column would be a finger wide on a phone."""
+        items = "".join(f"<li>{escape(words)}</li>" for words in self._findings(result, verdict))
+        style = "font-size:85%;overflow-wrap:anywhere;margin-top:0"
+        return f'<small><b>{claim.id}</b>, measured:</small><ul style="{style}">{items}</ul>' if items else ""
 
     def data(self) -> list[dict[str, Any]]:
         """One plain dictionary a claim, ready for JSON."""
         return [row_data(*row) for row in self.rows]
 
     def _reason(self, result: Result | None, verdict: Verdict) -> str:
-        if not self.numbers or result is None or not verdict.findings:
-            return verdict.reason
-        return "; ".join(finding_words(finding, result.measurements[finding.measure]) for finding in verdict.findings)
+        return "; ".join(self._findings(result, verdict)) or verdict.reason
+
+    def _findings(self, result: Result | None, verdict: Verdict) -> list[str]:
+        if not self.numbers or result is None:
+            return []
+        return [finding_words(finding, result.measurements[finding.measure]) for finding in verdict.findings]
 
 
 def row_data(claim: Claim, result: Result | None, verdict: Verdict) -> dict[str, Any]:
