@@ -193,7 +193,7 @@ def from_low(axes, low=0.0):
 
 def by_dataset(draw, ylabel, height=3.3, low=0.0):
     """One panel a dataset; ``draw(ax, name)`` fills it."""
-    fig, axes = new_figure(1, 3, height=height, sharey=True, width=6.6)
+    fig, axes = new_figure(1, 3, height=height, sharey=True)
     for ax, name in zip(axes, names, strict=True):
         draw(ax, name)
         ax.set_title(titles[name].replace(" ", "\n"), fontsize=11)
@@ -260,7 +260,7 @@ def log2_ratio(name, above, below):
     )
 
 
-fig, axes = new_figure(2, 3, height=5.6, width=6.6, sharex=True, sharey="row")
+fig, axes = new_figure(2, 3, height=5.6, sharex=True, sharey="row")
 for column, name in zip(axes.T, names, strict=True):
     for ax, above, below in (
         (column[0], "phi_on_best", "phi_off_best"),
@@ -864,7 +864,7 @@ def log_gap(name, form):
     return lambda row: np.log(row["datasets"][name][GAPS[form]])
 
 
-fig, axes = new_figure(2, 3, height=5.4, width=6.6, sharex=True, sharey="row")
+fig, axes = new_figure(2, 3, height=5.4, sharex=True, sharey="row")
 for column, name in zip(axes.T, names, strict=True):
     for ax, form in zip(column, GAPS, strict=True):
         trained_untrained_null(ax, name, GAPS[form])

@@ -213,7 +213,7 @@ for name in names:
 
 def by_level(draw, ncols, xlabel="level k, % of all pairs"):
     """One panel a dataset, FKR against the level; ``draw(ax, name)`` fills it."""
-    fig, axes = new_figure(1, 3, height=3.5, sharey=True, width=6.6)
+    fig, axes = new_figure(1, 3, height=3.4, sharey=True)
     for ax, name in zip(axes, names, strict=True):
         draw(ax, name)
         ax.set(xscale="log", ylim=(0, 1))
@@ -238,7 +238,7 @@ def draw_choices(ax, name):
         ax.plot(100 * np.array(SHARES), found[name], style, color=colour, label=label)
 
 
-fig = by_level(draw_choices, ncols=3)
+fig = by_level(draw_choices, ncols=2)
 figure(
     fig,
     alt="False Killing Rate against the level for three datasets. Shuffled labels are a flat line near 0.9. With the own "
@@ -293,7 +293,7 @@ figure(
 # seeds, and the minimum within a factor of two of 2 %.
 
 # %% tags=["hide-input"]
-fig, axes = new_figure(1, 3, height=3.2, sharey=True, width=6.6)
+fig, axes = new_figure(1, 3, height=3.2, sharey=True)
 for ax, name in zip(axes, names, strict=True):
     place = lambda row, name=name: 100 * killing.place_of_minimum(row, name)  # noqa: E731
     for seed, (x, y) in trends.points(ends, place).items():
@@ -381,7 +381,7 @@ def fkr_at_2(row, name):
     return float(killing.at(0.02, killing.curve(row, name)))
 
 
-fig, axes = new_figure(2, 3, height=5.8, width=6.6, sharey=True)
+fig, axes = new_figure(2, 3, height=5.8, sharey=True)
 for column, name in zip(axes.T, names, strict=True):
     value = lambda row, name=name: fkr_at_2(row, name)  # noqa: E731
     over_scales(column[0], trends.points(ends, value), COLOURS[1], "o", "trained")
