@@ -303,8 +303,9 @@ figure(
 #
 # Averages hide things. For the explorers below all five scales are measured here and now, on fewer texts (80 a label) so that the
 # page does not take long. Choose a dataset, a model and a layer: the histogram is held-out $\phi_{l^*}$ of *every* neuron of that
-# layer; the grey one is the same for a sample of neurons with the held-out labels shuffled. Values are at most $1/p$, with
-# $p$ the feature's share of the texts (10 for languages, 9 and 7 for the others).
+# layer; the grey one is the same for a sample of neurons with the held-out labels shuffled. Values hardly
+# exceed $1/p$, with $p$ the feature's share of the texts (10 for languages, 9 and 7 for the others): on the rows that gave the moments
+# they could not.
 
 # %% tags=["hide-input"]
 few = {name: load_features(name, min(80, settings.rows_per_feature)) for name in names}
@@ -694,7 +695,7 @@ explorer(
 )
 
 # %% [markdown]
-# Within one run K-S moves far more than it differs between scales at the end. So compare models at *equal loss*: each at the point
+# Within one run K-S moves more than it differs between scales at the end. So compare models at *equal loss*: each at the point
 # where it passes the loss that the smallest ends with (the dashed line; between two checkpoints we take the straight line).
 # **B04**, our own claim: at matched loss K-S no longer falls with size. The rule: the interval of the slope lies above −0.02 a
 # tenfold growth, in all three datasets.
@@ -847,7 +848,7 @@ claims.table("C06", numbers=True)
 # What the matrix of the explorer adds: in the smallest model the neurons of one feature hurt *other* features nearly as much as their
 # own. They are not private property. In larger models the off-diagonal fades first; for programming languages and kinds of source a diagonal
 # remains, thin and real, several times what random neurons cost. For natural language nothing remains, though the probes find better neurons
-# there with every step in scale: **a neuron that tells the language is not a neuron the model needs for the language**. And the
+# there in larger models: **a neuron that tells the language is not a neuron the model needs for the language**. And the
 # ten with the lowest $\phi$ cost the least of all in larger models. High-$\phi$ neurons do matter more than they, just not much.
 #
 # ## The activation gap (C07)
