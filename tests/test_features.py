@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.settings import PROFILES
 from l2e_min.lab.text.corpus import Document, load_corpus
 from l2e_min.lab.text.features import FEATURE_SETS, PROSE, load_features, rows_of, spread
 
@@ -214,3 +215,9 @@ def test_bad_input_is_a_user_error(folder, tmp_path_factory):
     (folder / "green" / "data.bin").write_bytes(b"\0\xff" * 500)
     with pytest.raises(UserError, match=r"the label 'green' .* has no UTF-8 text in its 1 files"):
         load_features(str(folder), rows_per_feature=20)
+
+
+def test_every_profile_asks_for_rows_that_are_there():
+    most = max(settings.rows_per_feature for settings in PROFILES.values())
+    for name in FEATURE_SETS:
+        assert len(load_features(name, most).texts) == most * len(FEATURE_SETS[name])

@@ -115,7 +115,7 @@ def across_scales(settings: Settings, features: Sequence[str]) -> list[dict]:
         rows += study(
             name, BUILD / "study", features, rows_per_feature=settings.rows_per_feature,
             random_neurons=settings.random_neurons, device=settings.device, dtype=settings.dtype,
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size, off=name in settings.scales,
         )  # fmt: skip
     return rows
 
