@@ -79,7 +79,8 @@ for (scale, seed), run in runs.items():
         label=scale if seed == min(s for c, s in runs if c == scale) else None,
     )
 axes[1].set(xscale="log", xlabel="training steps")
-axes[1].legend(fontsize=9.5)
+if axes[1].lines:
+    axes[1].legend(fontsize=9.5)
 figure(
     fig,
     alt="Left: held-out loss in bits per byte against the number of parameters; it falls at every step up in scale, and the "
@@ -386,11 +387,11 @@ explorer(
 )
 
 # %% [markdown]
-# And the **neuron browser**: four neurons of each layer, ordered by their held-out $\phi_{l^*}$ among the sampled ones. Every dot is a
+# And the **neuron browser**: three neurons of each layer, ordered by their held-out $\phi_{l^*}$ among the sampled ones. Every dot is a
 # text. The line below says what the measures make of it. Do they say what you see?
 
 # %% tags=["hide-input"]
-RANKS = {"highest φ": 0, "upper quarter": 0.25, "median": 0.5, "lowest φ": 1}
+RANKS = {"highest φ": 0, "median": 0.5, "lowest φ": 1}
 
 
 def browse(scale, which, rank):
