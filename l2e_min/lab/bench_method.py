@@ -90,31 +90,46 @@ def measure(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        generator = torch.Generator().manual_seed(seed)
-        chi2 = torch.randn(5, tokens, neurons, generator=generator).square().sum(0)
-        z = (torch.randn(tokens, neurons, generator=generator) / (chi2 / 5).sqrt()).to(device)
-        table = operations(z, compiled)
-        first = {name: _seconds(call, device, warm=True) for name, call in table.items()}
-        wanted = {name: max(3, min(repeats, int(3.0 / max(first[name], 1e-6)))) for name in table}
-        times: dict[str, list[float]] = {name: [] for name in table}
-        for turn in range(max(wanted.values())):
-            for name, call in table.items():
-                if turn < wanted[name]:
-                    times[name].append(_seconds(call, device))
+        times = in_turns(operations(heavy_tailed(tokens, neurons, seed).to(device), compiled), repeats, 3.0, device)
     finally:
         torch.set_num_threads(before)
+    return in_copies(times, (neurons, tokens, threads, device, "compiled" if compiled else "eager"))
+
+
+def heavy_tailed(tokens: int, neurons: int, seed: int = 0) -> Tensor:
+    """(tokens, neurons) draws of Student's t with five degrees of freedom: heavy-tailed, as activations are."""
+    generator = torch.Generator().manual_seed(seed)
+    chi2 = torch.randn(5, tokens, neurons, generator=generator).square().sum(0)
+    return torch.randn(tokens, neurons, generator=generator) / (chi2 / 5).sqrt()
+
+
+def in_turns(
+    table: dict[str, Callable[[], object]], repeats: int, budget: float, device: str = "cpu"
+) -> dict[str, list[float]]:
+    """Seconds of every call, one after the other again and again: ``repeats`` times each, or as many as fit in
+    ``budget`` seconds, but at least three."""
+    first = {name: seconds(call, device, warm=True) for name, call in table.items()}
+    wanted = {name: max(3, min(repeats, int(budget / max(first[name], 1e-6)))) for name in table}
+    times: dict[str, list[float]] = {name: [] for name in table}
+    for turn in range(max(wanted.values())):
+        for name, call in table.items():
+            if turn < wanted[name]:
+                times[name].append(seconds(call, device))
+    return times
+
+
+def in_copies(times: dict[str, list[float]], place: tuple[int, int, int, str, str]) -> list[Row]:
+    """A row a call, with its times over the median time of the call "copy". ``place``: the first columns of a row."""
     unit = statistics.median(times["copy"])
-    mode = "compiled" if compiled else "eager"
     rows = []
-    for name, seconds in times.items():
-        low, middle, high = statistics.quantiles(seconds, n=4)
-        rows.append(
-            Row(neurons, tokens, threads, device, mode, name, middle / unit, low / unit, high / unit, 1e3 * middle)
-        )
+    for name, found in times.items():
+        low, middle, high = statistics.quantiles(found, n=4)
+        rows.append(Row(*place, name, middle / unit, low / unit, high / unit, 1e3 * middle))
     return rows
 
 
-def _seconds(call: Callable[[], object], device: str, warm: bool = False) -> float:
+def seconds(call: Callable[[], object], device: str = "cpu", warm: bool = False) -> float:
+    """Wall-clock seconds of one call; ``warm``: of a second one."""
     if warm:
         call()
     if device == "cuda":

@@ -1,8 +1,6 @@
 """What each way of choosing pairs costs against a layer's width, and whether an update stays as cheap as it was."""
 
 import heapq
-import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -10,7 +8,7 @@ import torch
 from torch import Tensor
 
 from l2e_min import monosemantic_scale
-from l2e_min.lab.bench_method import SHARE, Row, operations
+from l2e_min.lab.bench_method import SHARE, Row, heavy_tailed, in_copies, in_turns, operations, seconds
 from l2e_min.lab.ledger.measurement import Measurement
 
 WAYS = ("threshold", "top-1 of a token", "top 2 % by topk", "top 2 % by sort", "top 2 % by quantile")
@@ -18,13 +16,6 @@ WAYS = ("threshold", "top-1 of a token", "top 2 % by topk", "top 2 % by sort", "
 
 HEAP_WIDTH = 1024
 """Widest layer that goes through a heap: a heap handles one Python number at a time."""
-
-
-def heavy_tailed(tokens: int, neurons: int, seed: int = 0) -> Tensor:
-    """(tokens, neurons) draws of Student's t with five degrees of freedom: heavy-tailed, as activations are."""
-    g = torch.Generator().manual_seed(seed)
-    chi2 = torch.randn(5, tokens, neurons, generator=g).square().sum(0)
-    return torch.randn(tokens, neurons, generator=g) / (chi2 / 5).sqrt()
 
 
 def ways(z: Tensor) -> dict[str, Callable[[], object]]:
@@ -60,27 +51,8 @@ def retrieval_costs(
     rows = []
     for width in neurons:
         table = ways(heavy_tailed(tokens, width, seed))
-        first = {name: seconds(call) for name, call in table.items()}  # also the warm-up
-        wanted = {name: max(3, min(repeats, int(budget / first[name]))) for name in table}
-        times: dict[str, list[float]] = {name: [] for name in table}
-        for turn in range(max(wanted.values())):
-            for name, call in table.items():
-                if turn < wanted[name]:
-                    times[name].append(seconds(call))
-        unit = statistics.median(times["copy"])
-        for name, found in times.items():
-            low, middle, high = statistics.quantiles(found, n=4)
-            threads = torch.get_num_threads()
-            place = (width, tokens, threads, "cpu", "eager", name)
-            rows.append(Row(*place, middle / unit, low / unit, high / unit, 1e3 * middle))
+        rows += in_copies(in_turns(table, repeats, budget), (width, tokens, torch.get_num_threads(), "cpu", "eager"))
     return rows
-
-
-def seconds(call: Callable[[], object]) -> float:
-    """Wall-clock seconds of one call."""
-    start = time.perf_counter()
-    call()
-    return time.perf_counter() - start
 
 
 def growth_exponent(calls: Mapping[float, Callable[[], object]], turns: int = 200, seed: int = 0) -> Measurement:

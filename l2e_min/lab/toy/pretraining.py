@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from l2e_min import Inhibitor, MovingThreshold
+from l2e_min import Inhibitor, MovingThreshold, monosemantic_scale
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.measure import watching
 from l2e_min.lab.mini_pythia import untrained
@@ -164,7 +164,7 @@ def look(model: nn.Module, held_out: tuple[Tensor, Tensor], settings: PretrainSe
     values = torch.cat([z[number] for number in range(len(sites))], dim=1)  # (tokens, neurons of both layers)
     mean, var = values.mean(0), values.var(0)
     moving = var > (4 * torch.finfo(torch.float32).eps * mean.abs()).square()
-    phi = (values - mean)[:, moving].square() / var[moving]  # W25 eq. 1
+    phi = monosemantic_scale(values[:, moving], mean[moving], var[moving])
     return {
         "loss": loss,
         "log_kurtosis": phi.square().mean().log().item() if moving.any() else math.nan,

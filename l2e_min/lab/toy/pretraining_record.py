@@ -7,12 +7,12 @@ can be stopped and goes on where it was; delete that folder to start afresh.
 """
 
 import json
-import math
 import sys
 from pathlib import Path
 
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.paths import BUILD, DATA
+from l2e_min.lab.study.record import rounded
 from l2e_min.lab.toy.pretraining import KINDS, train
 from l2e_min.lab.training.recipe import PretrainSettings
 from l2e_min.lab.training.run_folder import versions
@@ -67,17 +67,6 @@ def read(path: Path = RECORD) -> dict:
         command = "python -m l2e_min.lab.toy.pretraining_record"
         raise UserError(f"no pretraining record in {path.name} ({error}); {command} makes it") from error
     return record
-
-
-def rounded(content):
-    """Nested lists and dictionaries with floats of five significant digits: more than two machines agree on."""
-    if isinstance(content, dict):
-        return {key: rounded(part) for key, part in content.items()}
-    if isinstance(content, list):
-        return [rounded(part) for part in content]
-    if isinstance(content, float) and math.isfinite(content):
-        return float(f"{content:.5g}")
-    return None if isinstance(content, float) else content
 
 
 if __name__ == "__main__":
