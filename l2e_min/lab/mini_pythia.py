@@ -1,17 +1,14 @@
 """Pythia's architecture (B23: GPT-NeoX) at mini and at real scales; loading models from folders and the hub."""
 
-import contextlib
 import math
-import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from l2e_min.lab import hub
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.loading import load_pretrained
 from l2e_min.lab.paths import DATA
 from l2e_min.lab.tokenizer import load_tokenizer
 
@@ -116,29 +113,7 @@ def load_model(
     """
     from transformers import AutoModelForCausalLM
 
-    name = str(name)
-    is_hub = name.startswith("hub:")
-    options = {"dtype": dtype, "use_safetensors": True, "attn_implementation": "eager", "variant": variant}
-    if is_hub:
-        place, options["revision"] = hub.split_name(name)
-        here = hub.reachable()
-        options["local_files_only"] = not here
-        # Without it transformers asks a service elsewhere to convert pickled weights, and loads what comes back.
-        os.environ["DISABLE_SAFETENSORS_CONVERSION"] = "1"
-    else:
-        place = name
-        options["local_files_only"] = True
-        if not (Path(name) / "config.json").is_file():
-            raise UserError(
-                f"no model in {name}: expected a folder with config.json and model.safetensors, or hub:NAME"
-            )
-    try:
-        with no_bars():
-            model = AutoModelForCausalLM.from_pretrained(place, **options)
-    except Exception as error:  # OSError, ValueError, RuntimeError (shapes), and safetensors' own bare Exception
-        if is_hub:
-            raise hub.trouble(f"load the model {name}", error, here=here) from error
-        raise UserError(f"cannot load the model {name}: {hub.first_line(error)}") from error
+    model = load_pretrained(AutoModelForCausalLM, name, dtype=dtype, variant=variant)
     return model.eval(), load_tokenizer(tokenizer or name)
 
 
@@ -174,20 +149,6 @@ def parameter_counts(model: nn.Module) -> tuple[int, int]:
     total = sum(p.numel() for p in model.parameters())
     embeddings = model.get_input_embeddings().weight.numel() + model.get_output_embeddings().weight.numel()
     return total, total - embeddings
-
-
-@contextlib.contextmanager
-def no_bars() -> Iterator[None]:
-    """Silences transformers' progress bars over loading and saving, which take a blink at these sizes."""
-    from transformers.utils import logging
-
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        if shown:
-            logging.enable_progress_bar()
 
 
 def load(name: str):

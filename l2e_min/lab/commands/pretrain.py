@@ -12,11 +12,11 @@ HELP = "pretrain a Pythia or a suite of mini ones; can be stopped or killed at a
 EXAMPLE = "l2e pretrain --size 64x3 --steps 500 --out runs/first"
 
 OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
-    "size": ("size", str, "scale: HIDDENxLAYERS, or pythia-70m ... pythia-6.9b (default 128x4)"),
+    "size": ("size", str, "HIDDENxLAYERS, pythia-70m ... pythia-6.9b, or bert-HIDDENxLAYERS (default 128x4)"),
     "method": ("method", str, "plain | memel | freeze | straight_through | l2e (only plain is built today)"),
     "text": ("text", str, "installed (default), a folder of text files, or hub:NAME"),
     "tokenizer": ("tokenizer", str, "train, a folder, or hub:NAME (default: train; a real Pythia takes its own)"),
-    "vocabulary": ("vocabulary", int, "entries of a trained tokenizer (default 1024)"),
+    "vocabulary": ("vocabulary", int, "entries of a trained tokenizer (default 1024; BERT 4096)"),
     "steps": ("steps", int, "optimizer steps (default 8000; suite 2000)"),
     "seed": ("seed", int, "draws the weights and the order of the text (default 0)"),
     "data-seed": ("data_seed", int, "draws the order of the text instead (default: the seed)"),
@@ -101,11 +101,11 @@ def run(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return stop.status
-    print(
-        f"{settings.size} {settings.method}, seed {settings.seed}: {settings.steps} steps, {result['tokens']} tokens; "
-        f"validation loss {result['validation_loss']:.3f} nats a token, "
-        f"{result['validation_bits_per_byte']:.3f} bits per byte"
-    )
+    line = f"{settings.size} {settings.method}, seed {settings.seed}: {settings.steps} steps, {result['tokens']} tokens"
+    line += f"; validation loss {result['validation_loss']:.3f} nats a token"
+    if "validation_bits_per_byte" in result:
+        line += f", {result['validation_bits_per_byte']:.3f} bits per byte"
+    print(line)
     print(f"model: {out / 'model'}")
     if arguments.export:
         from l2e_min.lab.training.export import export_model

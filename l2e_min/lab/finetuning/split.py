@@ -9,7 +9,7 @@ from l2e_min.lab.text.sources import unit
 
 PARTS = ("train", "dev", "test")
 DEV, TEST = 0.08, 0.16
-"""Shares of the files, by a hash of their names: dev chooses one setting of a few, test must tell scores 2 points apart."""
+"""Shares of the files, by a hash of their names: dev chooses a setting, test must tell scores 2 points apart."""
 
 
 def part_of(source: str) -> str:
@@ -24,3 +24,9 @@ def parts(corpus: Corpus) -> dict[str, list[Document]]:
     for document in (*corpus.train, *corpus.validation):
         split[part_of(document.source)].append(document)
     return split
+
+
+def without_task_files(corpus: Corpus) -> Corpus:
+    """What a mini BERT is pretrained on: the files of the "train" part, held to account on those of the "dev" part."""
+    split = parts(corpus)
+    return Corpus(f"{corpus.name}, without the mini tasks' files", split["train"], split["dev"])

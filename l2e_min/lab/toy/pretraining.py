@@ -14,7 +14,7 @@ from l2e_min import Inhibitor, MovingThreshold, monosemantic_scale
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.measure import watching
 from l2e_min.lab.mini_pythia import untrained
-from l2e_min.lab.training.pretrain import next_token_loss, training_step
+from l2e_min.lab.training.pretrain import token_loss, training_step
 from l2e_min.lab.training.random_state import seed_generators
 from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
 from l2e_min.sites import find_sites
@@ -159,7 +159,7 @@ def look(model: nn.Module, held_out: tuple[Tensor, Tensor], settings: PretrainSe
     training = model.training
     model.eval()
     with watching(sites, lambda number, values: z.__setitem__(number, values.double().flatten(0, 1))):
-        loss = next_token_loss(model, *held_out, settings).item()
+        loss = token_loss(model, *held_out, settings).item()
     model.train(training)
     values = torch.cat([z[number] for number in range(len(sites))], dim=1)  # (tokens, neurons of both layers)
     mean, var = values.mean(0), values.var(0)
@@ -177,13 +177,13 @@ def look(model: nn.Module, held_out: tuple[Tensor, Tensor], settings: PretrainSe
 def mean_cost(model: nn.Module, held_out: tuple[Tensor, Tensor], settings: PretrainSettings) -> float:
     """How much the held-out loss rises, in nats a token, when both MLPs give their mean output on every token."""
     model.eval()
-    before = next_token_loss(model, *held_out, settings).item()
+    before = token_loss(model, *held_out, settings).item()
     handles = []
     for site in find_sites(model, PLACE):
         mlp = model.get_submodule(site.name.rpartition(".")[0])
         hook = lambda _module, _inputs, output: output.mean((0, 1), keepdim=True).expand_as(output)  # noqa: E731
         handles.append(mlp.register_forward_hook(hook))
-    after = next_token_loss(model, *held_out, settings).item()
+    after = token_loss(model, *held_out, settings).item()
     for handle in handles:
         handle.remove()
     return after - before

@@ -20,7 +20,8 @@ def write_weights(
     """
     import torch
 
-    from l2e_min.lab.mini_pythia import load_model, no_bars, parameter_counts
+    from l2e_min.lab.loading import no_bars
+    from l2e_min.lab.mini_pythia import load_model, parameter_counts
     from l2e_min.lab.training.pretrain import validate
     from l2e_min.lab.training.recipe import PretrainSettings
     from l2e_min.lab.training.training_text import prepare_text

@@ -1,4 +1,4 @@
-"""Pretraining a Pythia, mini or real, so that it can be stopped or killed at any moment and goes on bit for bit.
+"""Pretraining a Pythia or a mini BERT so that it can be stopped or killed at any moment and goes on bit for bit.
 
 The run's folder holds ``settings.json``, the tokenizer, ``training_log.csv``, ``checkpoints/``, ``snapshots/`` where
 some were asked for and, at the end, ``model/`` and ``result.json``.
@@ -15,8 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.mini_pythia import no_bars, untrained
+from l2e_min.lab.loading import no_bars
+from l2e_min.lab.mini_bert import is_bert, untrained_bert
+from l2e_min.lab.mini_pythia import untrained
 from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, restore, save_checkpoint, sync
+from l2e_min.lab.training.masked import masked_loss
 from l2e_min.lab.training.random_state import random_state, restore_random_state, seed_generators
 from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
 from l2e_min.lab.training.run_folder import TrainingLog, hold_to_settings, read_json, versions, write_json
@@ -55,7 +58,8 @@ def pretrain(
     if result := read_json(out / "result.json"):
         return result
     text = prepare_text(settings, out, corpus=corpus, progress=progress)
-    model = untrained(settings.size, seed=settings.seed, vocabulary=len(text.tokenizer), context=settings.context)
+    make = untrained_bert if is_bert(settings.size) else untrained
+    model = make(settings.size, seed=settings.seed, vocabulary=len(text.tokenizer), context=settings.context)
     model.to(settings.device).train()
     seed_generators(settings.seed)  # for methods that draw at random; plain training draws nothing
     optimizer = make_optimizer(model, settings)
@@ -136,7 +140,7 @@ def training_step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     inputs, targets = inputs.to(settings.device), targets.to(settings.device)
-    loss = next_token_loss(model, inputs, targets, settings)
+    loss = token_loss(model, inputs, targets, settings)
     total = loss if penalty is None else loss + penalty()
     optimizer.zero_grad(set_to_none=True)
     total.backward()
@@ -145,9 +149,15 @@ def training_step(
     return loss.detach(), norm
 
 
-def next_token_loss(model: nn.Module, inputs: Tensor, targets: Tensor, settings: PretrainSettings) -> Tensor:
-    """Mean cross-entropy in nats a token of predicting ``targets`` (batch, context) from ``inputs``."""
-    with torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16"):
+def token_loss(model: nn.Module, inputs: Tensor, targets: Tensor, settings: PretrainSettings) -> Tensor:
+    """Mean cross-entropy in nats a token of predicting ``targets`` (batch, context) from ``inputs``.
+
+    Targets are the next tokens for a Pythia, the hidden ones for a BERT.
+    """
+    autocast = torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16")
+    if is_bert(settings.size):
+        return masked_loss(model, inputs, targets, autocast)
+    with autocast:
         logits = model(input_ids=inputs, use_cache=False).logits  # (batch, context, vocabulary)
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
@@ -159,21 +169,21 @@ def validate(
     """Loss in nats a token, and bits per byte, on a fixed, evenly spread sample of the held-out text.
 
     ``rows`` of ``context`` tokens each (default: ``validation_rows``). Bits per byte can be compared between
-    tokenizers, nats a token cannot.
+    tokenizers, nats a token cannot; of a BERT, which is asked for a fifth of the tokens, there are none.
     """
     training = model.training
     model.eval()
     total, numbers = 0.0, text.validation.spread(rows or settings.validation_rows)
     for start in range(0, len(numbers), settings.batch):
         inputs, targets = text.validation.rows(numbers[start : start + settings.batch])
-        loss = next_token_loss(model, inputs.to(settings.device), targets.to(settings.device), settings)
+        loss = token_loss(model, inputs.to(settings.device), targets.to(settings.device), settings)
         total += loss.item() * len(inputs)
     model.train(training)
-    loss = total / len(numbers)
-    return {
-        "validation_loss": loss,
-        "validation_bits_per_byte": loss / math.log(2) / text.summary["validation_bytes_per_token"],
-    }
+    losses = {"validation_loss": total / len(numbers)}
+    if not is_bert(settings.size):
+        nats_a_byte = losses["validation_loss"] / text.summary["validation_bytes_per_token"]
+        losses["validation_bits_per_byte"] = nats_a_byte / math.log(2)
+    return losses
 
 
 def save_snapshot(model: nn.Module, folder: Path, step: int) -> None:

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.mini_bert import BERT_VOCABULARY, bert_config, is_bert
 from l2e_min.lab.mini_pythia import MINI_CONTEXT, PYTHIA, config_for
 
 METHODS = ("plain", "memel", "freeze", "straight_through", "l2e")
@@ -25,7 +26,7 @@ class PretrainSettings:
     """Everything that decides what a pretraining run computes; two runs with equal settings give equal weights."""
 
     size: str = "128x4"
-    """The scale: HIDDENxLAYERS, or the name of a real Pythia."""
+    """The scale: HIDDENxLAYERS, the name of a real Pythia, or bert-HIDDENxLAYERS for a masked language model."""
 
     method: str = "plain"
     """What inhibits monosemantic neurons; "plain" is nothing."""
@@ -36,8 +37,9 @@ class PretrainSettings:
     tokenizer: str = ""
     """"train" (on the training text), a folder, or hub:NAME. Empty: "train" at mini scales, at real ones Pythia's."""
 
-    vocabulary: int = 1024
-    """Entries of a trained tokenizer: 2.2 bytes a token, and small enough for the embeddings not to fill the model."""
+    vocabulary: int = 0
+    """Entries of a trained tokenizer; 0 takes the architecture's own: 1,024 for Pythia (2.2 bytes a token, and small
+    enough for the embeddings not to fill the model), 4,096 for BERT."""
 
     steps: int = 8000
     """Optimizer steps; 8,000 of 2,048 tokens each are 16M tokens, about one reading of the installed text."""
@@ -91,7 +93,7 @@ class PretrainSettings:
     """Steps a line of the log; its loss is their mean."""
 
     def __post_init__(self):
-        config_for(self.size)
+        bert_config(self.size) if is_bert(self.size) else config_for(self.size)
         object.__setattr__(self, "data_seed", self.seed if self.data_seed is None else self.data_seed)
         if self.method not in METHODS:
             raise UserError(f"no such method: {self.method!r}; expected one of {', '.join(METHODS)}")
@@ -104,7 +106,7 @@ class PretrainSettings:
             raise UserError(
                 f"validate_every ({self.validate_every}) must be a multiple of log_every ({self.log_every})"
             )
-        for name in ("learning_rate", "seed", "data_seed", "weight_decay"):
+        for name in ("learning_rate", "seed", "data_seed", "weight_decay", "vocabulary"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name, allowed in (("precision", ("bf16", "fp32")), ("device", ("auto", "cpu", "cuda"))):
@@ -114,6 +116,7 @@ class PretrainSettings:
             raise UserError("device cuda was asked for, and this machine's PyTorch sees no GPU")
         # Settled here, so that what is recorded is what was used.
         object.__setattr__(self, "tokenizer", self.tokenizer or self.own_tokenizer())
+        object.__setattr__(self, "vocabulary", self.vocabulary or (BERT_VOCABULARY if is_bert(self.size) else 1024))
         object.__setattr__(self, "learning_rate", self.learning_rate or self.own_learning_rate())
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.device == "auto":

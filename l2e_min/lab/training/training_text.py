@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.mini_bert import is_bert, train_wordpiece
 from l2e_min.lab.mini_pythia import PYTHIA, config_for
 from l2e_min.lab.tokenizer import load_tokenizer, train_tokenizer
 from l2e_min.lab.training.blocks import Blocks, encode_stream
+from l2e_min.lab.training.masked import MaskedBlocks
 from l2e_min.lab.training.recipe import PretrainSettings
 
 
@@ -40,6 +42,7 @@ class TrainingText:
 def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, progress: bool = True) -> TrainingText:
     """Reads the text, trains or loads the tokenizer (once: it is kept in ``out/tokenizer``), and tokenizes both splits.
 
+    A BERT's installed text leaves out the files of which the mini tasks' dev and test rows are cut.
     ``corpus`` (default: ``load_corpus(settings.text)``) has ``name``, ``train``, ``validation`` and ``fingerprint``.
     Raises ``UserError`` for text that is too short, or a tokenizer with more entries than a real Pythia has.
     """
@@ -47,16 +50,20 @@ def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, p
         from l2e_min.lab.text.corpus import load_corpus
 
         corpus = load_corpus(settings.text)
+        if is_bert(settings.size) and settings.text == "installed":
+            from l2e_min.lab.finetuning.split import without_task_files
+
+            corpus = without_task_files(corpus)
     kept = out / "tokenizer"
     training, validation = [d.text for d in corpus.train], [d.text for d in corpus.validation]
     if (kept / "tokenizer.json").is_file():
         tokenizer = load_tokenizer(kept)
     elif settings.tokenizer == "train":
-        tokenizer = train_tokenizer(training, settings.vocabulary, settings.context)
+        train = train_wordpiece if is_bert(settings.size) else train_tokenizer
+        tokenizer = train(training, settings.vocabulary, settings.context)
     else:
         tokenizer = load_tokenizer(settings.tokenizer)
-    room = config_for(settings.size).vocab_size
-    if settings.size in PYTHIA and len(tokenizer) > room:
+    if settings.size in PYTHIA and len(tokenizer) > (room := config_for(settings.size).vocab_size):
         raise UserError(f"the tokenizer has {len(tokenizer)} entries, {settings.size} has room for {room}")
     tokenizer.save_pretrained(kept)
     streams = {
@@ -79,9 +86,10 @@ def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, p
         "validation_tokens": len(streams["validation"]),
         "validation_bytes_per_token": validation_bytes / len(streams["validation"]),
     }
-    return TrainingText(
-        tokenizer,
-        Blocks(streams["training"], settings.context, settings.data_seed),
-        Blocks(streams["validation"], settings.context),
-        summary,
-    )
+    if is_bert(settings.size):
+        training_rows = MaskedBlocks(streams["training"], settings.context, tokenizer, settings.data_seed)
+        validation_rows = MaskedBlocks(streams["validation"], settings.context, tokenizer)
+    else:
+        training_rows = Blocks(streams["training"], settings.context, settings.data_seed)
+        validation_rows = Blocks(streams["validation"], settings.context)
+    return TrainingText(tokenizer, training_rows, validation_rows, summary)

@@ -1,0 +1,133 @@
+"""BERT's architecture at mini scales, its WordPiece tokenizer, and loading an encoder from a folder or the hub."""
+
+import math
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from l2e_min.lab.errors import UserError
+from l2e_min.lab.loading import load_pretrained
+from l2e_min.lab.mini_pythia import HEAD_SIZE, MINI_CONTEXT
+from l2e_min.lab.paths import DATA
+from l2e_min.lab.tokenizer import SAMPLE_BYTES, load_tokenizer, spread_sample
+
+BERT_VOCABULARY = 4096
+"""Entries of a mini BERT's WordPiece tokenizer: whole common words, and embeddings that do not fill the model."""
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+"""BERT's special tokens, ids 0 to 4."""
+
+
+def is_bert(size: str) -> bool:
+    """Whether a size is that of a mini BERT: ``bert-HIDDENxLAYERS``."""
+    return re.fullmatch(r"bert-\d+x\d+", size) is not None
+
+
+def bert_config(size: str, *, vocabulary: int = BERT_VOCABULARY, context: int = MINI_CONTEXT):
+    """The ``BertConfig`` of ``"bert-128x4"`` (hidden x layers). UserError: another name, or an odd width.
+
+    Dropout is 0: a mini model reads its text about twice and underfits. Fine-tuning sets BERT's own 0.1 again.
+    """
+    from transformers import BertConfig
+
+    found = re.fullmatch(r"bert-(\d+)x(\d+)", size)
+    if not found or int(found[1]) % HEAD_SIZE or not int(found[1]) * int(found[2]):
+        raise UserError(
+            f"no such size: {size!r}; expected bert-HIDDENxLAYERS such as bert-128x4 (a multiple of {HEAD_SIZE})"
+        )
+    hidden, layers = int(found[1]), int(found[2])
+    return BertConfig(
+        vocab_size=vocabulary,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=hidden // HEAD_SIZE,
+        intermediate_size=4 * hidden,
+        max_position_embeddings=context,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+        initializer_range=math.sqrt(2 / (5 * hidden)),  # BERT's .02 is for a width of 768
+        pad_token_id=0,
+    )
+
+
+def untrained_bert(size_or_config, *, seed: int = 0, vocabulary: int = BERT_VOCABULARY, context: int = MINI_CONTEXT):
+    """A masked language model with seeded random weights, float32, in evaluation mode; see ``bert_config``."""
+    from transformers import BertForMaskedLM
+
+    config = size_or_config
+    if isinstance(size_or_config, str):
+        config = bert_config(size_or_config, vocabulary=vocabulary, context=context)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = BertForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    return model.eval()
+
+
+def train_wordpiece(texts: Iterable[str], vocabulary: int = BERT_VOCABULARY, context: int = MINI_CONTEXT):
+    """BERT's uncased WordPiece tokenizer, learned from ``texts``; a ``transformers.PreTrainedTokenizerFast``.
+
+    Raises ``UserError`` for a vocabulary that cannot hold the letters, or where there is no text.
+    """
+    from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    if vocabulary < 500:
+        raise UserError(f"a WordPiece vocabulary needs at least 500 entries, got {vocabulary}")
+    sample = spread_sample(list(texts), 2 * SAMPLE_BYTES)
+    if not any(sample):
+        raise UserError("the tokenizer needs some text to learn from, and there is none")
+    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
+    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    pieces.decoder = decoders.WordPiece()
+    trainer = trainers.WordPieceTrainer(
+        vocab_size=vocabulary,
+        special_tokens=list(SPECIAL),
+        limit_alphabet=200,  # rare letters of other scripts become [UNK], as in BERT's own
+        show_progress=False,
+    )
+    pieces.train_from_iterator(sample, trainer)
+    pieces.post_processor = processors.TemplateProcessing(
+        single="[CLS] $A [SEP]",
+        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
+        special_tokens=[(name, pieces.token_to_id(name)) for name in ("[CLS]", "[SEP]")],
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=pieces,
+        pad_token="[PAD]",
+        unk_token="[UNK]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        mask_token="[MASK]",
+        eos_token="[SEP]",  # ends a document in a stream of tokens
+        model_max_length=context,
+        model_input_names=["input_ids", "token_type_ids", "attention_mask"],
+    )
+
+
+def load_encoder(name: str | Path, *, dropout: float | None = 0.1):
+    """(encoder, tokenizer) of a BERT-like model in a folder, or ``"hub:NAME[@REVISION]"``; safetensors only.
+
+    The encoder is the model without its language-model head. ``dropout`` replaces the configuration's (BERT fine-tunes
+    with 0.1); None keeps it. Raises ``UserError`` where there is no such model, or the hub is out of reach.
+    """
+    from transformers import AutoModel
+
+    options = {} if dropout is None else dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), dropout)
+    return load_pretrained(AutoModel, name, **options), load_tokenizer(name)
+
+
+def shipped_bert() -> Path:
+    """The folder of the mini BERT that ships in ``data/models``."""
+    return DATA / "models" / "mini-bert-128x4"
+
+
+def encoder_layers(model: nn.Module) -> nn.ModuleList:
+    """The blocks of an encoder, first to last. UserError where the model keeps them elsewhere than BERT does."""
+    for name, module in model.named_modules():
+        if name.endswith("encoder.layer") and isinstance(module, nn.ModuleList):
+            return module
+    raise UserError(f"no encoder.layer in {type(model).__name__}; expected a BERT or a model built like it")
