@@ -106,7 +106,7 @@ class PretrainSettings:
             raise UserError(
                 f"validate_every ({self.validate_every}) must be a multiple of log_every ({self.log_every})"
             )
-        for name in ("learning_rate", "seed", "data_seed", "weight_decay", "vocabulary"):
+        for name in ("learning_rate", "warmup_share", "seed", "data_seed", "weight_decay", "vocabulary"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be 0 or more, got {getattr(self, name)}")
         for name, allowed in (("precision", ("bf16", "fp32")), ("device", ("auto", "cpu", "cuda"))):
