@@ -37,6 +37,9 @@ class Inhibitor:
         start_after: l_s, batches before anything is inhibited; the authors' code uses 10 (W24 C.2).
         forget_after: n_f, see :class:`RunningMoments`; the authors' code uses 10 (W24 C.1). None: never forget.
         floor: eps of W24 Algorithm 2; the authors' code uses 1/100.
+        neuron_axes: how many trailing axes of a site's tensor make up a neuron; all axes before them are inputs. 1: an
+            entry of the last axis (G23, W25). 2: every (position, dimension) entry is a neuron of its own with moments
+            over the batch alone, as the authors' code of W24 has it. Then all batches need one length: pad them.
         penalty_in: ``"loss"``: you add :meth:`penalty` to the loss. ``"backward"``: its gradient is added during the
             backward pass, with no line in the training loop.
         loss_scale: with ``"backward"``, what your loss is multiplied by before ``backward()``: a number such as 1/4
@@ -61,6 +64,7 @@ class Inhibitor:
         start_after: int = 10,
         forget_after: int | None = 10,
         floor: float = 0.01,
+        neuron_axes: int = 1,
         penalty_in: str = "loss",
         loss_scale: float | Callable | object = 1.0,
         checked: bool = False,
@@ -76,10 +80,13 @@ class Inhibitor:
                 raise ValueError(f"{name} is {number}; expected a finite number")
         if start_after < 0:
             raise ValueError(f"start_after is {start_after}; expected a number of batches of at least 0")
+        if not isinstance(neuron_axes, int) or neuron_axes < 1:
+            raise ValueError(f"neuron_axes is {neuron_axes!r}; expected a whole number of at least 1")
         denominator(torch.ones(1), floor)  # refuses a bad floor now and not in the first forward pass,
         RunningMoments(1, forget_after)  # and this a bad forget_after
         self.model, self.inhibition, self.weight, self.strength = model, inhibition, weight, strength
         self.start_after, self.forget_after, self.floor = start_after, forget_after, floor
+        self.neuron_axes = neuron_axes
         self.penalty_in, self.loss_scale, self.checked = penalty_in, loss_scale, checked
         self.retrieval = MovingThreshold(0.02) if retrieval is None else retrieval
         self.sites = find_sites(model, sites)
@@ -114,13 +121,19 @@ class Inhibitor:
         return torch.compiler.is_compiling() or not torch.is_inference_mode_enabled()
 
     def _visit(self, site: Site, z: Tensor) -> Tensor:
-        """One batch of values ``z`` (..., N) at one site: observe, select, inhibit."""
+        """What goes on in place of one batch of values ``z`` at one site."""
         where = f"the {site.side} of {site.name or 'the model'} ({type(site.module).__name__})"
         if not isinstance(z, Tensor):
             raise ValueError(f"{where} is {type(z).__name__}; expected a tensor, or a tuple that starts with one")
         if self.checked and not torch.isfinite(z).all():
             raise FloatingPointError(f"NaN or infinity in {where}")
-        state = self._state(site.name, z)
+        state = self._state(site.name, z, where)
+        flat = state.neurons_last(z, where)  # (..., N)
+        inhibited = self._inhibit(state, flat, where)
+        return z if inhibited is flat else inhibited.reshape(z.shape)
+
+    def _inhibit(self, state: SiteState, z: Tensor, where: str) -> Tensor:
+        """Observes, selects and inhibits one batch of values ``z`` (..., N)."""
         with_gradient = torch.is_grad_enabled() and z.requires_grad
         again = recomputing()
         if again:
@@ -153,9 +166,12 @@ class Inhibitor:
         self._penalties.append(penalty)
         return z
 
-    def _state(self, name: str, z: Tensor) -> "SiteState":
+    def _state(self, name: str, z: Tensor, where: str) -> SiteState:
+        axes = self.neuron_axes
+        if z.ndim < axes + (axes > 1):
+            raise ValueError(f"{where} has shape {tuple(z.shape)}; expected a batch axis and {axes} more (neuron_axes)")
         if name not in self.states:
-            self.states[name] = SiteState(z.shape[-1], self.forget_after, self.retrieval)
+            self.states[name] = SiteState(z.shape[-axes:], self.forget_after, self.retrieval)
         state = self.states[name]
         return state if state.moments.mean.device == z.device else state.to(z.device)
 
@@ -204,14 +220,15 @@ class Inhibitor:
         if unknown := set(by_site) - names:
             given, here = ", ".join(sorted(unknown)), ", ".join(sorted(names))
             raise ValueError(f"the state is of other sites: {given}; this inhibitor has {here}")
-        states = {}
-        for name, entries in by_site.items():
-            if "moments.mean" not in entries:
-                raise ValueError(f"the state holds no moments.mean of {name}; it is not whole")
-            states[name] = SiteState(len(entries["moments.mean"]), self.forget_after, self.retrieval)
-            states[name].load_state_dict(entries)
-            states[name].to(entries["moments.mean"].device)
-        self.states = states
+        made = {
+            name: SiteState.of(name, entries, self.forget_after, self.retrieval) for name, entries in by_site.items()
+        }
+        for name, state in made.items():
+            if len(state.neuron_shape) != self.neuron_axes:
+                raise ValueError(
+                    f"the state of {name} has neuron_axes={len(state.neuron_shape)}; this inhibitor {self.neuron_axes}"
+                )
+        self.states = made
 
     def report(self) -> Report:
         """A row a site: what it has seen and selected. ``print(inhibitor.report())``. Reads from the device."""

@@ -2,6 +2,7 @@
 
 import copy
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -34,14 +35,41 @@ def recomputing() -> bool:
 
 
 class SiteState(nn.Module):
-    """Moments, threshold and share of one site: buffers only, apart from the last few visits."""
+    """Moments, threshold and share of one site: buffers only, apart from the last few visits.
 
-    def __init__(self, n_neurons: int, forget_after: int | None, retrieval: nn.Module):
+    ``neuron_shape``: the trailing axes that make up a neuron, (N,) or, say, (positions, dimensions).
+    """
+
+    def __init__(self, neuron_shape: Sequence[int], forget_after: int | None, retrieval: nn.Module):
         super().__init__()
-        self.moments = RunningMoments(n_neurons, forget_after)
+        self.neuron_shape = torch.Size(neuron_shape)
+        if len(self.neuron_shape) > 1:  # N alone would not tell 4 x 6 from 6 x 4
+            self.register_buffer("shape_of_neurons", torch.tensor(self.neuron_shape))
+        self.moments = RunningMoments(self.neuron_shape.numel(), forget_after)
         self.retrieval = copy.deepcopy(retrieval).train()
         self.register_buffer("share", torch.zeros((), dtype=torch.float32))  # selected pairs of the last batch
         self.visits: deque[Visit] = deque(maxlen=KEPT_VISITS)
+
+    @classmethod
+    def of(cls, name: str, entries: dict[str, Tensor], forget_after: int | None, retrieval: nn.Module) -> "SiteState":
+        """The state that a ``state_dict`` holds of the site ``name``."""
+        if "moments.mean" not in entries:
+            raise ValueError(f"the state holds no moments.mean of {name}; it is not whole")
+        mean = entries["moments.mean"]
+        shape = entries["shape_of_neurons"].tolist() if "shape_of_neurons" in entries else mean.shape
+        state = cls(shape, forget_after, retrieval)
+        state.load_state_dict(entries)
+        return state.to(mean.device)
+
+    def neurons_last(self, z: Tensor, where: str) -> Tensor:
+        """(..., N): the axes that make up a neuron as one."""
+        axes = len(self.neuron_shape)
+        if z.shape[-axes:] != self.neuron_shape:
+            raise ValueError(
+                f"{where} has shape {tuple(z.shape)}; its neurons had shape {tuple(self.neuron_shape)} before"
+                + ("; with neuron_axes above 1 pad all batches to one length" if axes > 1 else "")
+            )
+        return z if axes == 1 else z.flatten(-axes)
 
     @torch.no_grad()
     def observe(self, z: Tensor, floor: float, start_after: int, with_gradient: bool = True) -> tuple[Visit, Tensor]:

@@ -48,7 +48,7 @@ def operations(z: Tensor, compiled: bool) -> dict[str, Callable[[], object]]:
     moments.update(z)
     mean, var = moments.mean.clone(), moments.var.clone()
     phi = monosemantic_scale(z, mean, var)
-    state = SiteState(n_neurons, None, MovingThreshold(SHARE)).to(z.device)
+    state = SiteState((n_neurons,), None, MovingThreshold(SHARE)).to(z.device)
     threshold = MovingThreshold(SHARE).to(z.device)
     k = round(SHARE * phi.numel())
 
