@@ -2,8 +2,10 @@
 
 import math
 import re
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -16,6 +18,9 @@ from l2e_min.lab.tokenizer import SAMPLE_BYTES, load_tokenizer, spread_sample
 
 BERT_VOCABULARY = 4096
 """Entries of a mini BERT's WordPiece tokenizer: whole common words, and embeddings that do not fill the model."""
+
+LETTERS = 200
+"""Characters a mini BERT can spell; rarer ones, of other scripts mostly, become [UNK]."""
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 """BERT's special tokens, ids 0 to 4."""
@@ -79,17 +84,31 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int = BERT_VOCABULARY, con
     sample = spread_sample(list(texts), 2 * SAMPLE_BYTES)
     if not any(sample):
         raise UserError("the tokenizer needs some text to learn from, and there is none")
-    pieces = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    pieces.normalizer = normalizers.BertNormalizer(lowercase=True)
-    pieces.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    pieces.decoder = decoders.WordPiece()
+
+    def whole_words(model: Any) -> Tokenizer:
+        tokenizer = Tokenizer(model)
+        tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+        tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+        return tokenizer
+
+    learner = whole_words(models.WordPiece(unk_token="[UNK]"))
+    seen = Counter()
+    for text in sample:
+        seen.update(learner.normalizer.normalize_str(text))
+    letters = sorted((c for c in seen if not c.isspace()), key=lambda c: (-seen[c], c))[:LETTERS]
+    # Left to itself the trainer numbers the letters in an order that changes from run to run, and which of two equally
+    # frequent pairs it joins hangs on the numbers. Given as "special", letters get theirs here; only the vocabulary is
+    # taken over, so that they are not special afterwards.
     trainer = trainers.WordPieceTrainer(
         vocab_size=vocabulary,
-        special_tokens=list(SPECIAL),
-        limit_alphabet=200,  # rare letters of other scripts become [UNK], as in BERT's own
+        special_tokens=[*SPECIAL, *letters, *(f"##{letter}" for letter in letters)],
+        limit_alphabet=len(letters),
+        initial_alphabet=letters,
         show_progress=False,
     )
-    pieces.train_from_iterator(sample, trainer)
+    learner.train_from_iterator(sample, trainer)
+    pieces = whole_words(models.WordPiece(learner.get_vocab(), unk_token="[UNK]"))
+    pieces.decoder = decoders.WordPiece()
     pieces.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
