@@ -70,6 +70,9 @@ class Task:
     max_tokens: int = 64
     """Tokens a row (both sentences of a pair together) is cut to."""
 
+    more: tuple[tuple[str, Rows], ...] = ()
+    """Further rows to report, by name, such as MNLI's "mismatched"; they choose nothing."""
+
     @property
     def pair(self) -> bool:
         """Whether a row is two sentences."""
