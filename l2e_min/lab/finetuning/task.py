@@ -1,4 +1,4 @@
-"""A task to fine-tune on: rows, their labels, and how predictions are scored (the shape of GLUE's tasks, W24 Table 1)."""
+"""A task to fine-tune on: rows, labels, and how predictions are scored (the shape of GLUE's tasks, W24 Table 1)."""
 
 from dataclasses import dataclass
 
@@ -35,7 +35,7 @@ class Rows:
 
     def take(self, index) -> "Rows":
         """The rows with these numbers, in this order; index: (k,) int, or (n,) bool."""
-        index = np.arange(len(self))[np.asarray(index)]
+        index = np.arange(len(self))[np.asarray(index) if len(index) else slice(0)]
         pick = lambda column: tuple(column[i] for i in index)  # noqa: E731
         second = None if self.second is None else pick(self.second)
         return Rows(pick(self.first), second, self.labels[index], pick(self.sources))
