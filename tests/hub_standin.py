@@ -200,3 +200,59 @@ def entry(path: str, data: bytes) -> dict[str, object]:
     if path.endswith(LARGE):
         known["lfs"] = {"oid": sha256(data), "size": len(data), "pointerSize": 130}
     return known
+
+
+GLUE_SPLITS = {"train": 40, "validation": 12, "test": 5}
+GLUE_CONFIGS = {
+    "ax": (("premise", "hypothesis"), ("entailment", "neutral", "contradiction"), {"test": 4}),
+    "cola": (("sentence",), ("unacceptable", "acceptable"), GLUE_SPLITS),
+    "mnli": (
+        ("premise", "hypothesis"),
+        ("entailment", "neutral", "contradiction"),
+        {"train": 60, "validation_matched": 12, "validation_mismatched": 9, "test_matched": 4, "test_mismatched": 3},
+    ),
+    "mrpc": (("sentence1", "sentence2"), ("not_equivalent", "equivalent"), GLUE_SPLITS),
+    "qnli": (("question", "sentence"), ("entailment", "not_entailment"), GLUE_SPLITS),
+    "qqp": (("question1", "question2"), ("not_duplicate", "duplicate"), GLUE_SPLITS),
+    "rte": (("sentence1", "sentence2"), ("entailment", "not_entailment"), GLUE_SPLITS),
+    "sst2": (("sentence",), ("negative", "positive"), GLUE_SPLITS),
+    "stsb": (("sentence1", "sentence2"), (), GLUE_SPLITS),
+}
+"""Configurations of nyu-mll/glue: text columns, classes, and here a few rows a split."""
+
+
+def glue_row(config: str, split: str, number: int) -> dict[str, object]:
+    """Row ``number`` of the tiny GLUE, under the hub's column names; labels of test splits are hidden, as GLUE's."""
+    columns, classes, _ = GLUE_CONFIGS[config]
+    label = float(number % 11) / 2 if not classes else number * number % len(classes)
+    if split.startswith("test"):
+        label = -1 if classes else -1.0
+    return {column: f'{config} {split} {column} "{number}' for column in columns} | {"label": label, "idx": number}
+
+
+def tiny_glue() -> Files:
+    """GLUE as nyu-mll/glue keeps it: a Parquet file a split, and a card that names columns, classes and files."""
+    import io
+
+    import pyarrow
+    import pyarrow.parquet
+    import yaml
+
+    files, about, places = {}, [], []
+    for config, (columns, classes, splits) in GLUE_CONFIGS.items():
+        names = {"class_label": {"names": {str(i): name for i, name in enumerate(classes)}}}
+        features = [{"name": column, "dtype": "string"} for column in columns]
+        features += [{"name": "label", "dtype": names if classes else "float32"}, {"name": "idx", "dtype": "int32"}]
+        sizes = [{"name": split, "num_bytes": 1, "num_examples": rows} for split, rows in splits.items()]
+        about.append({"config_name": config, "features": features, "splits": sizes})
+        where = [{"split": split, "path": f"{config}/{split}-*"} for split in splits]
+        places.append({"config_name": config, "data_files": where})
+        kinds = [(column, pyarrow.string()) for column in columns]
+        kinds += [("label", pyarrow.int64() if classes else pyarrow.float32()), ("idx", pyarrow.int32())]
+        for split, rows in splits.items():
+            table = [glue_row(config, split, number) for number in range(rows)]
+            written = io.BytesIO()
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(table, pyarrow.schema(kinds)), written)
+            files[f"{config}/{split}-00000-of-00001.parquet"] = written.getvalue()
+    card = yaml.safe_dump({"dataset_info": about, "configs": places}, sort_keys=False)
+    return {"README.md": f"---\n{card}---\n# GLUE\n".encode(), **files}
