@@ -1,0 +1,83 @@
+"""halves, match and paraphrase (RTE's, QNLI's and MRPC's kind): do two texts belong together?
+
+Every first text stands once with its own partner and once with another's, and every second text too: whoever reads one
+side alone is at chance by construction. Wrong partners come from the same package and another file.
+"""
+
+import re
+from collections import defaultdict
+
+from l2e_min.lab.finetuning.mini_glue.assemble import SIZES, by_part, right_and_wrong, rng_of, rows
+from l2e_min.lab.finetuning.mini_glue.pieces import Piece, Pieces, shuffled
+from l2e_min.lab.finetuning.task import Task
+
+
+def halves(pieces: Pieces) -> Task:
+    """Does B end the sentence that A begins? Cut between the words at 40 to 60 % of the sentence."""
+    split = {}
+    for part, found in by_part(pieces.sentences).items():
+        rng, pairs = rng_of("halves", part), []
+        for piece in shuffled([p for p in found if p.text.count(" ") >= 11], "halves")[: SIZES[part] // 2]:
+            tokens = piece.text.split(" ")
+            at = round(len(tokens) * rng.uniform(0.4, 0.6))
+            pairs.append((piece, " ".join(tokens[:at]), " ".join(tokens[at:])))
+        split[part] = _split(pairs, f"halves/{part}")
+    return Task(
+        "halves", "second half", "classification", "accuracy", ("another's", "its own"), **split, like="RTE",
+        about="The first half of a sentence, and the second half of the same or of another sentence of its package. "
+        "Every half stands once with its own and once with another's.",
+    )  # fmt: skip
+
+
+def match(pieces: Pieces) -> Task:
+    """Does a summary describe the function with this signature? The function's name is left out."""
+    split = {}
+    for part, found in by_part(pieces.summaries).items():
+        pairs = []
+        for piece in shuffled([p for p in found if _telling(p.key)], "match")[: SIZES[part] // 2]:
+            pairs.append((piece, "def f" + piece.key, piece.text))
+        split[part] = _split(pairs, f"match/{part}")
+    return Task(
+        "match", "signature and summary", "classification", "accuracy", ("another's", "its own"), **split, like="QNLI",
+        about="A Python function's signature without its name, and the first sentence of its docstring or of that of "
+        "another function of its package. Every text stands once with its own and once with another's.",
+    )  # fmt: skip
+
+
+def paraphrase(pieces: Pieces) -> Task:
+    """Do two descriptions, written in two files, describe a parameter of one name? The name itself is masked."""
+    split = {}
+    for part, found in by_part(pieces.parameters).items():
+        by_name = defaultdict(list)
+        for piece in shuffled(found, "paraphrase"):
+            if len(piece.key) > 2:
+                by_name[piece.key].append(piece)
+        pairs, names = [], []
+        for name, group in by_name.items():
+            for first, second in zip(group, group[1:] + group[:1], strict=True):  # each once on either side
+                if first.source != second.source:
+                    pairs.append((first, first.text, second.text))
+                    names.append((name, second.package))
+        keep = rng_of("paraphrase", part).permutation(len(pairs))[: SIZES[part] // 2]
+        split[part] = _split([pairs[i] for i in keep], f"paraphrase/{part}", [names[i] for i in keep])
+    return Task(
+        "paraphrase", "two descriptions", "classification", "f1", ("two things", "one thing"), **split, like="MRPC",
+        about="Two descriptions of a parameter, from two files: of parameters of the same name (masked in the text), "
+        "or of different names. Every description stands once with its like and once with another.",
+    )  # fmt: skip
+
+
+def _split(pairs: list[tuple[Piece, str, str]], salt: str, names: list[tuple[str, str]] | None = None):
+    if names is None:
+        group = lambda i: pairs[i][0].package  # noqa: E731
+        fits = lambda i, j: pairs[i][0].source != pairs[j][0].source and pairs[i][1] != pairs[j][1]  # noqa: E731
+    else:
+        group = lambda i: names[i][1]  # noqa: E731
+        fits = lambda i, j: names[i][0] != names[j][0]  # noqa: E731
+    return rows(right_and_wrong(pairs, group, fits, salt), salt)
+
+
+def _telling(signature: str) -> bool:
+    """Whether a signature names at least two arguments besides self, and is short enough to leave room for B."""
+    named = re.findall(r"[(,] ?\**(\w+)", signature)
+    return len(set(named) - {"self", "cls", "args", "kwargs", "kw", "kwds"}) >= 2 and len(signature) <= 120
