@@ -2,7 +2,9 @@
 
 import json
 import math
+import os
 import shutil
+import socket
 
 import pytest
 import torch
@@ -64,36 +66,36 @@ class Watch(t.TrainerCallback):
         self.gradients.append(torch.cat([p.grad.flatten() / scale for p in model.parameters() if p.grad is not None]))
 
 
+def make_trainer(out, model, inhibitor, rows, in_loss=False, callback=None, loss=None, more=(), **changes):
+    """An unmodified Trainer whose ``watch`` and ``seen`` record what it did."""
+    settings = {"per_device_train_batch_size": 2, "max_steps": 3, "max_grad_norm": 0.0, "learning_rate": 0.05}
+    settings |= {"optim": "sgd", "lr_scheduler_type": "constant", "save_strategy": "no", "logging_steps": 1}
+    settings |= {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "log_level": "error"}
+    args = t.TrainingArguments(str(out), **(settings | changes))
+    watch, seen = Watch(), []
+
+    def collate(batch):
+        seen.append(t.default_data_collator(batch))
+        return seen[-1]
+
+    callbacks = [watch] if inhibitor is None else [watch, callback or InhibitorCallback(inhibitor)]
+    made = t.Trainer(
+        model,
+        args,
+        data_collator=collate,
+        train_dataset=rows,
+        eval_dataset=rows[:3],
+        callbacks=[*callbacks, *more],
+        compute_loss_func=loss_with(inhibitor, loss) if in_loss else None,
+    )
+    made.remove_callback(t.PrinterCallback)
+    made.watch, made.seen = watch, seen
+    return made
+
+
 @pytest.fixture
 def trainer(tmp_path):
-    """``make(model, inhibitor, rows, ...)``: an unmodified Trainer whose ``watch`` and ``seen`` record what it did."""
-
-    def make(model, inhibitor, rows, in_loss=False, callback=None, loss=None, out="out", more=(), **changes):
-        settings = {"per_device_train_batch_size": 2, "max_steps": 3, "max_grad_norm": 0.0, "learning_rate": 0.05}
-        settings |= {"optim": "sgd", "lr_scheduler_type": "constant", "save_strategy": "no", "logging_steps": 1}
-        settings |= {"use_cpu": True, "report_to": "none", "disable_tqdm": True, "log_level": "error"}
-        args = t.TrainingArguments(str(tmp_path / out), **(settings | changes))
-        watch, seen = Watch(), []
-
-        def collate(batch):
-            seen.append(t.default_data_collator(batch))
-            return seen[-1]
-
-        callbacks = [watch] if inhibitor is None else [watch, callback or InhibitorCallback(inhibitor)]
-        made = t.Trainer(
-            model,
-            args,
-            data_collator=collate,
-            train_dataset=rows,
-            eval_dataset=rows[:3],
-            callbacks=[*callbacks, *more],
-            compute_loss_func=loss_with(inhibitor, loss) if in_loss else None,
-        )
-        made.remove_callback(t.PrinterCallback)
-        made.watch, made.seen = watch, seen
-        return made
-
-    return make
+    return lambda *args, out="out", **settings: make_trainer(tmp_path / out, *args, **settings)
 
 
 def close(a, b, within=1e-6):
@@ -150,6 +152,33 @@ def test_the_penalty_in_the_backward_pass_is_the_one_in_the_loss(trainer, accumu
     assert len(gradients[0]) == 7
     for a, b in zip(*gradients, strict=True):
         close(a, b)
+
+
+def one_of_two(rank, port, out):
+    """A process of two: trains with the penalty in the loss and in the backward pass, and saves both gradients."""
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2"}
+    os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    for where in ("loss", "backward"):
+        model = language_model()
+        inhibitor = Inhibitor(model, "middle-2", penalty_in=where, **PENALTY)
+        settings = {"gradient_accumulation_steps": 2, "max_steps": 2, "save_strategy": "steps", "save_steps": 2}
+        made = make_trainer(out / where, model, inhibitor, texts(16), where == "loss", **settings)
+        made.train()
+        assert isinstance(made.model_wrapped, torch.nn.parallel.DistributedDataParallel)
+        torch.save(torch.stack(made.watch.gradients), out / f"{where}{rank}.pt")
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.slow
+def test_two_processes_take_the_penalty_as_one(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    torch.multiprocessing.spawn(one_of_two, (port, tmp_path), nprocs=2)
+    for rank in (0, 1):
+        in_loss, in_backward = (torch.load(tmp_path / f"{where}{rank}.pt") for where in ("loss", "backward"))
+        close(in_loss, in_backward)
+    assert len(list(tmp_path.glob("*/checkpoint-2/inhibitor.safetensors"))) == 2
 
 
 def steady(model, **settings):
@@ -214,16 +243,34 @@ def test_the_loss_of_a_language_model_is_the_trainers_own(trainer, smoothing):
         close(a, b)
 
 
+@pytest.mark.parametrize("kind", ["masked", "tokens", "image"])
+def test_the_loss_of_other_kinds_is_the_models_own(trainer, kind):
+    results = []
+    for in_loss in (False, True):
+        model, batch = build("vit" if kind == "image" else "bert")[:2]
+        rows = [{key: value[i] for key, value in batch.items()} for i in range(3)] * 2
+        if kind == "tokens":
+            model = t.BertForTokenClassification(model.config)
+            rows = [{"input_ids": row["input_ids"], "labels": row["input_ids"] % 2} for row in rows]
+        inhibitor = Inhibitor(model, "middle-2", **ONE_A_SAMPLE)
+        made = trainer(model, inhibitor, rows, in_loss)  # dropout stays on: a Trainer seeds it
+        made.train()
+        results.append([*made.watch.gradients, torch.tensor(made.evaluate()["eval_loss"])])
+    for a, b in zip(*results, strict=True):
+        close(a, b)
+
+
 def test_accumulated_squared_errors_are_averaged(trainer):
-    gradients = []
+    results = []
     for batch, n in ((8, 1), (2, 4)):
         model = classifier(1)
         inhibitor = Inhibitor(model, "middle-2", retrieval=TopK(1), inhibition="reverse", start_after=100)
         settings = {"per_device_train_batch_size": batch, "gradient_accumulation_steps": n, "max_steps": 1}
         made = trainer(model, inhibitor, classified(8, 1), True, train_sampling_strategy="sequential", **settings)
         made.train()
-        gradients += made.watch.gradients
-    close(*gradients)
+        results.append([*made.watch.gradients, torch.tensor(made.evaluate()["eval_loss"])])
+    for a, b in zip(*results, strict=True):
+        close(a, b, within=1e-5)  # of the evaluation after the update, whose step is 0.05
 
 
 def test_a_loss_of_ones_own(trainer):

@@ -42,7 +42,7 @@ def complete_weights(model: nn.Module, folder: Path) -> list[str]:
 
     transformers 5 writes checkpoints under the names of the hub and resumes from them without translating back
     (huggingface/transformers 48805, open at 5.23): of GPT-NeoX, so of Pythia, the output layer keeps the values it had,
-    without a word. ``from_pretrained`` does translate. Does nothing for models of other kinds and where nothing lacks.
+    with a warning. ``from_pretrained`` does translate. Does nothing for models of other kinds and where nothing lacks.
     """
     there: set[str] = set()
     for file in folder.glob("model*.safetensors"):
