@@ -39,20 +39,17 @@ def batch_sums(z: Tensor, centre: Tensor, scale: Tensor | None = None, tau: Tens
     if z.device.type != "cpu" or torch.compiler.is_compiling():
         d = z.to(centre.dtype) - centre  # (n, N); a compiler or a GPU fuses this chain by itself
         d2 = d.square()
-        mask = None if scale is None else _phi(d2, scale) >= tau
+        mask = None if scale is None else d2 * inverse(scale) >= tau
         return BatchSums(d.sum(0), d2.sum(0), mask, None if mask is None else mask.sum(0))
 
     n, n_neurons = z.shape
     kind = centre.dtype
-    threads = torch.get_num_threads()
-    together = threads if threads > FEW_THREADS else 1
-    rows = max(1, min(n, together * BLOCK_BYTES // (n_neurons * centre.element_size()), together * 256))
-    buffer = torch.empty(rows, n_neurons, dtype=kind)
-    ones = torch.ones(1, rows, dtype=kind)
     sums = torch.zeros(3, 1, n_neurons, dtype=kind)  # of d, d^2 and the selection
     mask = None if scale is None else torch.empty(n, n_neurons, dtype=torch.bool)
-    # An autocast region would run the matrix products in bfloat16 and spoil the moments.
-    with torch.autocast("cpu", enabled=False), _threads(together):
+    per_scale = None if scale is None else inverse(scale)
+    with undisturbed() as threads:
+        rows = block_rows(n, n_neurons * centre.element_size(), threads)
+        buffer, ones = torch.empty(rows, n_neurons, dtype=kind), torch.ones(1, rows, dtype=kind)
         for start in range(0, n, rows):
             part = z[start : start + rows]
             d, one = buffer[: len(part)], ones[:, : len(part)]
@@ -63,28 +60,34 @@ def batch_sums(z: Tensor, centre: Tensor, scale: Tensor | None = None, tau: Tens
             if mask is not None:
                 # Compared in place as floats, then narrowed: torch's comparison of floats into booleans is not
                 # vectorized and alone takes longer than all the rest, and so is its count of booleans.
-                above = _phi(d, scale, out=d).ge_(tau)
+                above = d.mul_(per_scale).ge_(tau)
                 sums[2].addmm_(one, above)
                 mask[start : start + rows] = above
     return BatchSums(sums[0, 0], sums[1, 0], mask, None if mask is None else sums[2, 0])
 
 
 @contextmanager
-def _threads(wanted: int) -> Iterator[None]:
-    """Runs torch's CPU operations on ``wanted`` threads, then on as many as before."""
+def undisturbed() -> Iterator[int]:
+    """For a walk on the CPU: on few threads, the number given, and outside of any autocast region."""
     before = torch.get_num_threads()
-    if wanted == before:
-        yield
-        return
-    torch.set_num_threads(wanted)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    wanted = before if before > FEW_THREADS else 1
+    # Autocast would run the matrix products in bfloat16 and spoil the moments.
+    with torch.autocast("cpu", enabled=False):
+        if wanted != before:
+            torch.set_num_threads(wanted)
+        try:
+            yield wanted
+        finally:
+            if wanted != before:
+                torch.set_num_threads(before)
 
 
-def _phi(d2: Tensor, scale: Tensor, out: Tensor | None = None) -> Tensor:
-    """``d2 / scale`` where a zero over zero (a constant neuron at its constant) is 0, not NaN."""
-    # 1/scale is (N,) work; the largest float stands for 1/0, so that 0 * (1/0) is 0 and d2 * (1/0) is huge.
-    inverse = scale.reciprocal().clamp_max(torch.finfo(scale.dtype).max)
-    return torch.mul(d2, inverse, out=out)
+def block_rows(n: int, row_bytes: int, threads: int) -> int:
+    """Inputs of one block of a walk over ``n``."""
+    return max(1, min(n, threads * BLOCK_BYTES // row_bytes, threads * 256))
+
+
+def inverse(scale: Tensor) -> Tensor:
+    """(N,) 1/scale, so that phi is ``d2 * inverse``: 0 where a constant neuron is at its constant, and not NaN."""
+    # The largest float stands for 1/0: times 0 it is 0, times anything else huge.
+    return scale.reciprocal().clamp_max(torch.finfo(scale.dtype).max)

@@ -69,23 +69,23 @@ def ms_penalty(z: Tensor, mean: Tensor, var: Tensor, mask: Tensor, form: str = "
     return torch.where(mask, each, 0).sum() / torch.count_nonzero(mask).clamp_min(1)
 
 
-class PenaltyGradient(torch.autograd.Function):
-    """The identity, whose backward adds the gradient of ``scale * weight * ms_penalty`` to the one that arrives."""
+class PenaltyInBackward(torch.autograd.Function):
+    """The identity, whose backward hands its values and the gradient that arrives to ``add`` and passes on the result.
+
+    A backward pass that activation checkpointing runs over repeated values comes here once a batch, like any other.
+    """
 
     @staticmethod
-    def forward(ctx, z, mean, var, mask, weight, form, loss_scale):
-        ctx.save_for_backward(z, mean, var, mask, weight)
-        ctx.form, ctx.loss_scale = form, loss_scale
+    def forward(ctx, z, add):
+        ctx.save_for_backward(z)
+        ctx.add = add
         return z.view_as(z)
 
     @staticmethod
     @once_differentiable  # the extra gradient carries no graph; a second derivative would silently miss it
     def backward(ctx, gradient):
-        z, mean, var, mask, weight = ctx.saved_tensors
-        with torch.enable_grad():
-            z = z.detach().requires_grad_()
-            (extra,) = torch.autograd.grad(ms_penalty(z, mean, var, mask, ctx.form), z)
-        return gradient + ctx.loss_scale() * weight * extra, None, None, None, None, None, None
+        (z,) = ctx.saved_tensors
+        return ctx.add(z, gradient), None
 
 
 def _check(z: Tensor, mean: Tensor, mask: Tensor) -> None:

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from l2e_min.inhibition import PENALTY_FORMS, PenaltyGradient, deactivate, ms_penalty
+from l2e_min.inhibition import PENALTY_FORMS, PenaltyInBackward, deactivate, ms_penalty
 from l2e_min.moments import RunningMoments
 from l2e_min.monosemanticity import denominator
 from l2e_min.report import Report, site_row
@@ -41,7 +42,9 @@ class Inhibitor:
             entry of the last axis (G23, W25). 2: every (position, dimension) entry is a neuron of its own with moments
             over the batch alone, as the authors' code of W24 has it. Then all batches need one length: pad them.
         penalty_in: ``"loss"``: you add :meth:`penalty` to the loss. ``"backward"``: its gradient is added during the
-            backward pass, with no line in the training loop.
+            backward pass, with no line in the training loop and for a fraction of the time. Moments and thresholds then
+            move in the backward pass, too: a forward pass without one is not seen, and of several forward passes before
+            one backward pass the last is seen first.
         loss_scale: with ``"backward"``, what your loss is multiplied by before ``backward()``: a number such as 1/4
             for four accumulated batches, a function that returns it, or a ``torch.amp.GradScaler``.
         checked: look at every batch from the host and raise FloatingPointError, naming the module, at a NaN or an
@@ -135,6 +138,8 @@ class Inhibitor:
     def _inhibit(self, state: SiteState, z: Tensor, where: str) -> Tensor:
         """Observes, selects and inhibits one batch of values ``z`` (..., N)."""
         with_gradient = torch.is_grad_enabled() and z.requires_grad
+        if self.inhibition in PENALTY_FORMS and self.penalty_in == "backward":
+            return PenaltyInBackward.apply(z, partial(self._add_gradient, state)) if with_gradient else z
         again = recomputing()
         if again:
             visit, mask = state.recall(z, self.floor)
@@ -147,8 +152,6 @@ class Inhibitor:
         if not with_gradient:
             return z
         weight = self.weight * visit.started  # scalar; cheaper than clearing the mask
-        if self.penalty_in == "backward":
-            return PenaltyGradient.apply(z, visit.mean, visit.var, mask, weight, self.inhibition, self._loss_scale)
         if not visit.with_gradient:
             raise RuntimeError(
                 f"the penalty of {where} was lost: reentrant checkpointing runs the forward pass without a graph; "
@@ -165,6 +168,11 @@ class Inhibitor:
             )
         self._penalties.append(penalty)
         return z
+
+    def _add_gradient(self, state: SiteState, z: Tensor, gradient: Tensor) -> Tensor:
+        """What leaves the site backwards where ``gradient`` arrives."""
+        extra, scale = state.penalty_gradient(z, self.inhibition, self.floor, self.start_after)
+        return extra.mul_(self._loss_scale() * self.weight * scale).add_(gradient).to(gradient.dtype)
 
     def _state(self, name: str, z: Tensor, where: str) -> SiteState:
         axes = self.neuron_axes

@@ -82,8 +82,8 @@ class RunningMoments(nn.Module):
         ok = torch.isfinite(sums.d2 + sums.d).all()
         # mu' - mu. Grouped so that nothing is lost where the centre is the mean, nor where the mean is still 0.
         self._combine(count, b, (centre - self.mean) + batch_mean, batch_var, ok)
-        self.batches += ok
-        self.skipped += ~ok
+        self.batches.add_(ok)
+        self.skipped.add_(~ok)
         return ok
 
     @torch.no_grad()

@@ -8,7 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from l2e_min.fused import batch_sums
+from l2e_min.fused import BatchSums, batch_sums
+from l2e_min.fused_penalty import FORMS, penalty_walk
+from l2e_min.inhibition import ms_penalty
 from l2e_min.moments import RunningMoments
 from l2e_min.monosemanticity import denominator, monosemantic_scale
 from l2e_min.retrieval import MovingThreshold
@@ -24,8 +26,8 @@ class Visit(NamedTuple):
     var: Tensor  # (N,) likewise
     tau: Tensor | None  # scalar, before it moved; None for top-k
     started: Tensor  # boolean scalar: whether inhibition had started
-    sample: Tensor  # (N,) sum of some of the batch's inputs
-    with_gradient: bool  # whether the forward pass recorded a graph
+    sample: Tensor | None = None  # (N,) sum of some of the batch's inputs
+    with_gradient: bool = True  # whether the forward pass recorded a graph
 
 
 def recomputing() -> bool:
@@ -77,23 +79,50 @@ class SiteState(nn.Module):
 
         Returns what ``z`` was judged by, and the mask in the shape of ``z``.
         """
-        moments = self.moments
-        flat = moments.flat(z)  # (b, N)
-        ready = moments.count > 1  # a variance exists
-        started = ready & (moments.batches >= start_after)
-        tau = self.retrieval.tau if isinstance(self.retrieval, MovingThreshold) else None
-        visit = Visit(moments.mean.clone(), moments.var.clone(), tau, started, self._sample(flat), with_gradient)
+        flat = self.moments.flat(z)  # (b, N)
+        visit = self._judge(start_after)._replace(with_gradient=with_gradient)
         if len(flat) == 0:
             return visit, torch.zeros_like(z, dtype=torch.bool)
         if not torch.compiler.is_compiling():
-            self.visits.append(visit)
-        centre = moments.centre(flat)
+            self.visits.append(visit._replace(sample=self._sample(flat)))
+        centre = self.moments.centre(flat)
         mask, selected, sums = self._select(z, flat, centre, visit, floor)
-        ok = moments.update_from_sums(len(flat), sums, centre)
-        self.share.copy_(selected / mask.numel())
-        if tau is not None:
-            self.retrieval.move(self.share, ok & ready)
+        self._take_in(flat, centre, sums, selected)
         return visit, mask
+
+    def penalty_gradient(self, z: Tensor, form: str, floor: float, start_after: int) -> tuple[Tensor, Tensor]:
+        """Gradient of ``ms_penalty`` at ``z`` (..., N), judged by the moments so far; then takes ``z`` into them.
+
+        Returns a tensor in the shape of ``z`` and the scalar that it has to be multiplied by.
+        """
+        flat = self.moments.flat(z)  # (b, N)
+        visit = self._judge(start_after)
+        if form not in FORMS or visit.tau is None or len(flat) == 0 or z.dtype == torch.float64:
+            # What cannot be had in one walk, or in float32: by the public function and autograd.
+            _, mask = self.observe(z, floor, start_after)
+            with torch.enable_grad():
+                z = z.detach().requires_grad_()
+                (gradient,) = torch.autograd.grad(ms_penalty(z, visit.mean, visit.var, mask, form), z)
+            return gradient, visit.started
+        centre = self.moments.centre(flat)
+        walk = penalty_walk(flat, centre, visit.var, denominator(visit.var, floor), visit.tau, form)
+        self._take_in(flat, centre, walk.sums, walk.selected)
+        return walk.half_gradient.view(z.shape), 2 * visit.started / walk.selected.clamp_min(1)
+
+    def _judge(self, start_after: int) -> Visit:
+        """By what the next batch is judged."""
+        moments = self.moments
+        started = (moments.count > 1) & (moments.batches >= start_after)  # with one value there is no variance
+        tau = self.retrieval.tau if isinstance(self.retrieval, MovingThreshold) else None
+        return Visit(moments.mean.clone(), moments.var.clone(), tau, started)
+
+    def _take_in(self, flat: Tensor, centre: Tensor, sums: BatchSums, selected: Tensor) -> None:
+        """Moves the moments, the share and the threshold by a batch with so many selected pairs."""
+        ready = self.moments.count > 1  # before this batch: without a variance nothing could be selected
+        ok = self.moments.update_from_sums(len(flat), sums, centre)
+        self.share.copy_(selected / flat.numel())
+        if isinstance(self.retrieval, MovingThreshold):
+            self.retrieval.move(self.share, ok & ready)
 
     @torch.no_grad()
     def recall(self, z: Tensor, floor: float) -> tuple[Visit | None, Tensor]:
