@@ -68,7 +68,20 @@ def untrained_bert(size_or_config, *, seed: int = 0, vocabulary: int = BERT_VOCA
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = BertForMaskedLM._from_config(config, attn_implementation="eager", dtype=torch.float32)
+    with torch.no_grad():
+        positions = model.bert.embeddings.position_embeddings.weight  # (context, d)
+        positions.copy_(sinusoids(*positions.shape) * config.initializer_range)
     return model.eval()
+
+
+def sinusoids(positions: int, width: int) -> torch.Tensor:
+    """(positions, width): sines and cosines of Vaswani et al. (2017), scaled to a mean square of 1.
+
+    BERT learns its positions from random numbers; in a short training that costs much of the time.
+    """
+    rate = torch.exp(torch.arange(0, width, 2) / width * -math.log(10000.0))  # (width / 2,)
+    angle = torch.arange(positions)[:, None] * rate  # (positions, width / 2)
+    return torch.stack([angle.sin(), angle.cos()], 2).flatten(1) * math.sqrt(2)
 
 
 def train_wordpiece(texts: Iterable[str], vocabulary: int = BERT_VOCABULARY, context: int = MINI_CONTEXT):
@@ -127,16 +140,17 @@ def train_wordpiece(texts: Iterable[str], vocabulary: int = BERT_VOCABULARY, con
     )
 
 
-def load_encoder(name: str | Path, *, dropout: float | None = 0.1):
-    """(encoder, tokenizer) of a BERT-like model in a folder, or ``"hub:NAME[@REVISION]"``; safetensors only.
+def load_encoder(name: str | Path, *, dropout: float | None = 0.1, pooler: bool = False):
+    """(encoder, tokenizer) of a BERT in a folder, or ``"hub:NAME[@REVISION]"``; safetensors only, evaluation mode.
 
     The encoder is the model without its language-model head. ``dropout`` replaces the configuration's (BERT fine-tunes
-    with 0.1); None keeps it. Raises ``UserError`` where there is no such model, or the hub is out of reach.
+    with 0.1); None keeps it. ``pooler``: with the layer behind ``[CLS]``, which a mini BERT was never trained with.
+    Raises ``UserError`` where there is no such model, or the hub is out of reach.
     """
-    from transformers import AutoModel
+    from transformers import BertModel
 
     options = {} if dropout is None else dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), dropout)
-    return load_pretrained(AutoModel, name, **options), load_tokenizer(name)
+    return load_pretrained(BertModel, name, add_pooling_layer=pooler, **options), load_tokenizer(name)
 
 
 def shipped_bert() -> Path:
