@@ -24,6 +24,7 @@ OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
     "context": ("context", int, "tokens a row (default 128)"),
     "learning-rate": ("learning_rate", float, "peak (default: the scale's own, 4e-3 for mini scales)"),
     "warmup-share": ("warmup_share", float, "share of the steps over which the learning rate rises (default 0.01)"),
+    "weight-decay": ("weight_decay", float, "on matrices (default 0.1)"),
     "precision": ("precision", str, "bf16 (autocast, default) or fp32"),
     "device": ("device", str, "auto (default), cpu or cuda"),
     "validate-every": ("validate_every", int, "steps between looks at the validation loss (default 250; suite 50)"),
