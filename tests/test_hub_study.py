@@ -9,8 +9,8 @@ from study_data import feature_folder
 from test_hub import PYTHIA_70M, Caller, tiny_pythia
 
 from l2e_min.lab.mini_pythia import load_model
+from l2e_min.lab.record import read, rounded
 from l2e_min.lab.study.model import study_model
-from l2e_min.lab.study.record import read, rounded
 from l2e_min.lab.text.features import load_features
 
 PYTHIA_160M, PYTHIA_410M = "EleutherAI/pythia-160m", "EleutherAI/pythia-410m"

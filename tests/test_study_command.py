@@ -25,9 +25,9 @@ from study_data import (
 
 from l2e_min.lab import cli
 from l2e_min.lab.mini_pythia import load_model
+from l2e_min.lab.record import read, rounded
 from l2e_min.lab.study import run as module
 from l2e_min.lab.study.model import study_model
-from l2e_min.lab.study.record import read, rounded
 from l2e_min.lab.study.table import COLUMNS, table
 from l2e_min.lab.text.corpus import load_corpus
 from l2e_min.lab.text.features import load_features

@@ -10,13 +10,13 @@ from scipy import stats
 
 from l2e_min.lab.planted import plant
 from l2e_min.lab.probing import split_rows
+from l2e_min.lab.record import rounded
 from l2e_min.lab.selectivity import split_phi
 from l2e_min.lab.study import dataset as module
 from l2e_min.lab.study.dataset import observe
 from l2e_min.lab.study.killing import at
 from l2e_min.lab.study.levels import SHARES
 from l2e_min.lab.study.measures import EXPLAINED, by_depth, measures, resampled_mean
-from l2e_min.lab.study.record import rounded
 from l2e_min.lab.text.features import FeatureDataset
 
 FEATURES, ROWS, HEIGHT = 5, 2000, 6.0

@@ -10,12 +10,12 @@ from study_data import FAMILIES, LAYERS, NEURONS, dataset, tiny, tokenizer
 
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.measure import neuron_values
+from l2e_min.lab.record import rounded
 from l2e_min.lab.study import switched_off as module
 from l2e_min.lab.study.ablation import held_at, rises, text_losses
 from l2e_min.lab.study.dataset import observe
 from l2e_min.lab.study.measures import measures
 from l2e_min.lab.study.model import bits_per_byte, check_causal, held_out_rows, study_model, token_means
-from l2e_min.lab.study.record import rounded
 from l2e_min.lab.study.switched_off import OFF, RANDOM_DRAWS, best_by_feature, lowest_phi, switched_off
 
 QUIET = {"batch_size": 16, "progress": False}

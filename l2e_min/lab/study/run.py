@@ -11,12 +11,12 @@ from l2e_min.lab.errors import UserError
 from l2e_min.lab.hub import split_name
 from l2e_min.lab.mini_pythia import load_model, load_suite
 from l2e_min.lab.paths import BUILD, DATA
+from l2e_min.lab.record import Record, read
 from l2e_min.lab.settings import Settings
 from l2e_min.lab.study.dataset import parts_of
 from l2e_min.lab.study.levels import SHARES
 from l2e_min.lab.study.members import STEPS, Member, is_suite, members
 from l2e_min.lab.study.model import held_out_rows, study_model
-from l2e_min.lab.study.record import Record, read
 from l2e_min.lab.text.features import FeatureDataset, load_features
 from l2e_min.lab.training.run_folder import versions
 

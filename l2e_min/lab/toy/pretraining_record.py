@@ -12,7 +12,7 @@ from pathlib import Path
 
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.paths import BUILD, DATA
-from l2e_min.lab.study.record import rounded
+from l2e_min.lab.record import rounded
 from l2e_min.lab.toy.pretraining import KINDS, train
 from l2e_min.lab.training.recipe import PretrainSettings
 from l2e_min.lab.training.run_folder import versions

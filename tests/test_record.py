@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.study.record import Record, read, rounded
+from l2e_min.lab.record import Record, read, rounded
 
 HEADER = {"seed": 0, "datasets": {"words": ["a", "b"]}, "shares": (0.001, 1.0), "versions": {"torch": "2.0"}}
 
@@ -115,7 +115,7 @@ def test_other_versions_are_written_beside_their_rows(path):
 def test_what_is_no_record_is_said_and_left_alone(path, content):
     path.parent.mkdir()
     path.write_bytes(content)
-    with pytest.raises(UserError, match="is not a record of a study; make one with: l2e study"):
+    with pytest.raises(UserError, match="is not a record of runs"):
         read(path)
     if content:
         with pytest.raises(UserError, match="is not a record"):
@@ -125,7 +125,7 @@ def test_what_is_no_record_is_said_and_left_alone(path, content):
 
 def test_no_record_and_no_place_for_one_are_said(path, tmp_path):
     for there in (path, tmp_path):
-        with pytest.raises(UserError, match="is not a record of a study"):
+        with pytest.raises(UserError, match="is not a record of runs"):
             read(there)
     (tmp_path / "file").write_text("mine")
     with pytest.raises(UserError, match=r"cannot write .*study\.jsonl: .*; choose another folder"):

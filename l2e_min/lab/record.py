@@ -1,6 +1,6 @@
-"""A study's numbers on the disk: one line of JSON a model, so that a stopped study goes on where it was.
+"""Numbers of many runs on the disk: one line of JSON a run, so that what was stopped goes on where it was.
 
-The first line says how it was measured; a study goes on only with the same settings on the same texts.
+The first line says how they were measured; it goes on only with the same settings on the same texts.
 """
 
 import json
@@ -75,14 +75,14 @@ def read(path: Path) -> tuple[dict, list[dict]]:
         header, *lines = text.split("\n")[:-1]  # behind the last line break nothing stands, or a line that was cut
         header = json.loads(header)["header"]
     except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(f"{path} is not a record of a study; make one with: l2e study MODEL --out DIR") from error
+        raise UserError(f"{path} is not a record of runs; give the file that a study wrote") from error
     rows = []
     for number, line in enumerate(lines, 2):
         try:
             rows.append(json.loads(line))
         except ValueError as error:
             raise UserError(
-                f"line {number} of {path} is broken; delete it, and that model is measured again"
+                f"line {number} of {path} is broken; delete it, and that run is made again"
             ) from error
     return header, rows
 
