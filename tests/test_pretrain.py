@@ -246,11 +246,10 @@ def test_weight_decay_leaves_biases_and_norms_alone():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"method": "l2e"}, "not built yet"),
         ({"method": "magic"}, "no such method: 'magic'"),
         ({"size": "big"}, "no such size: 'big'"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"precision": "fp8"}, "precision must be one of bf16, fp32, got 'fp8'"),
+        ({"precision": "fp8"}, "precision must be one of bf16, fp16, fp32, got 'fp8'"),
         ({"learning_rate": float("nan")}, "learning_rate must be 0 or more"),
         ({"validate_every": 7}, r"validate_every \(7\) must be a multiple of log_every \(5\)"),
     ],
@@ -359,5 +358,5 @@ def test_ctrl_c_saves_says_how_to_go_on_and_the_settings_are_held_to(tmp_path, f
     assert "another size: the run" in refused(*again, "--resume", "--size", "32x2")
     assert "is not empty; add --resume" in refused(*again)
     assert "nothing to resume" in refused(*again[:-1], str(tmp_path / "other"), "--resume")
-    assert "not built yet" in refused(*again[:-1], str(tmp_path / "other"), "--method", "l2e")
+    assert "plain has no weight" in refused(*again[:-1], str(tmp_path / "other"), "--weight", "0.1")
     assert not (tmp_path / "other").exists()

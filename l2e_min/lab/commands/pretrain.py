@@ -7,13 +7,22 @@ import sys
 from pathlib import Path
 
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.training.method_choice import CHANGES, METHODS
 
 HELP = "pretrain a Pythia or a suite of mini ones; can be stopped or killed at any moment and resumed bit for bit"
 EXAMPLE = "l2e pretrain --size 64x3 --steps 500 --out runs/first"
 
 OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
     "size": ("size", str, "HIDDENxLAYERS, pythia-70m ... pythia-6.9b, or bert-HIDDENxLAYERS (default 128x4)"),
-    "method": ("method", str, "plain | memel | freeze | straight_through | l2e (only plain is built today)"),
+    "method": ("method", str, f"{' | '.join(METHODS)} (default plain; the last {len(CHANGES) + 1} are controls)"),
+    "weight": ("weight", float, "of a penalty (default 0.003)"),
+    "share": ("share", float, "of all (input, neuron) pairs that is selected (default 0.02)"),
+    "layers": (
+        "layers",
+        str,
+        "all | top-bottom | first-N | middle-N | last-N (N a number or third) | numbers as 0,3 (default middle-2)",
+    ),
+    "retrieval": ("retrieval", str, "threshold | top-share | top-N such as top-1 (default: the method's own)"),
     "text": ("text", str, "installed (default), a folder of text files, or hub:NAME"),
     "tokenizer": ("tokenizer", str, "train, a folder, or hub:NAME (default: train; a real Pythia takes its own)"),
     "vocabulary": ("vocabulary", int, "entries of a trained tokenizer (default 1024; BERT 4096)"),

@@ -14,7 +14,9 @@ from l2e_min import Inhibitor, MovingThreshold, monosemantic_scale
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.measure import watching
 from l2e_min.lab.mini_pythia import untrained
-from l2e_min.lab.training.pretrain import token_loss, training_step
+from l2e_min.lab.training.controls import RandomPairs, make_linear, make_zero
+from l2e_min.lab.training.objective import token_loss
+from l2e_min.lab.training.pretrain import training_step
 from l2e_min.lab.training.random_state import seed_generators
 from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
 from l2e_min.sites import find_sites
@@ -52,17 +54,6 @@ KINDS = {
     "ms_unclipped": Kind("ms", 0.01, clip=1e9),
 }
 """Every kind by name. 0.01 is the weight at which W25's penalty was seen to empty a mini model's MLPs."""
-
-
-class RandomPairs(nn.Module):
-    """A share of all pairs, drawn afresh for every batch from torch's generator; phi is not looked at."""
-
-    def __init__(self, share: float):
-        super().__init__()
-        self.share = share
-
-    def forward(self, phi: Tensor) -> Tensor:
-        return torch.rand(phi.shape, device=phi.device) < self.share
 
 
 def train(
@@ -139,12 +130,11 @@ def change_layer(model: nn.Module, layer: str) -> None:
     """Makes the middle MLPs linear or takes them away; ``"gelu"`` leaves them as they are."""
     if layer not in ("gelu", "linear", "zeroed"):
         raise UserError(f"no such layer: {layer!r}; expected gelu, linear or zeroed")
-    for site in find_sites(model, PLACE):
-        mlp = model.get_submodule(site.name.rpartition(".")[0])
-        if layer == "linear":
-            mlp.act = nn.Identity()
-        if layer == "zeroed":
-            mlp.register_forward_hook(lambda _module, _inputs, output: output * 0)
+    sites = find_sites(model, PLACE)
+    if layer == "linear":
+        make_linear(model, sites)
+    if layer == "zeroed":
+        make_zero(sites)
 
 
 @torch.no_grad()

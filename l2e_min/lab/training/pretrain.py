@@ -11,27 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.loading import no_bars
 from l2e_min.lab.mini_bert import is_bert, untrained_bert
 from l2e_min.lab.mini_pythia import untrained
-from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, restore, save_checkpoint, sync
-from l2e_min.lab.training.masked import masked_loss
+from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, sync
+from l2e_min.lab.training.devices import Devices, devices_for
+from l2e_min.lab.training.methods import Attach, attach_method
+from l2e_min.lab.training.objective import token_loss
 from l2e_min.lab.training.random_state import random_state, restore_random_state, seed_generators
 from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
 from l2e_min.lab.training.run_folder import TrainingLog, hold_to_settings, read_json, versions, write_json
 from l2e_min.lab.training.stopping import Interrupted, stop_requests
 from l2e_min.lab.training.training_text import TrainingText, prepare_text
-
-Attach = Callable[[nn.Module], tuple[Callable[[], Tensor] | None, dict[str, Any]]]
-"""Given the model: a penalty to add to the loss (or None), and what must be saved with a checkpoint, by name.
-
-The saved objects have ``state_dict`` and ``load_state_dict``. An ``Inhibitor`` fits:
-``lambda model: ((i := Inhibitor(model, ...)).penalty, {"inhibitor": i})``.
-"""
 
 
 def pretrain(
@@ -47,24 +41,30 @@ def pretrain(
     """Trains from the latest checkpoint in ``out``, or from the start where there is none; what result.json holds.
 
     After each of the steps ``snapshots`` the weights are kept for good, see ``save_snapshot``.
-    ``attach`` adds an inhibitor (see ``Attach``); ``corpus`` is read instead of loading ``settings.text``.
+    ``attach`` is done to the model instead of ``settings.method``; ``corpus`` is read instead of ``settings.text``.
     Raises ``UserError`` for text too short, for other text or other settings than the run in ``out`` began with, and
     ``Interrupted`` after Ctrl-C or SIGTERM.
     """
     if checkpoint_every < 1:
         raise UserError(f"checkpoint-every must be at least 1, got {checkpoint_every}")
     out.mkdir(parents=True, exist_ok=True)
-    hold_to_settings(out, settings.as_dict())
+    hold_to_settings(out, settings.as_dict(), missing=PretrainSettings().as_dict())
     if result := read_json(out / "result.json"):
         return result
     text = prepare_text(settings, out, corpus=corpus, progress=progress)
+    devices = devices_for(settings)
     make = untrained_bert if is_bert(settings.size) else untrained
     model = make(settings.size, seed=settings.seed, vocabulary=len(text.tokenizer), context=settings.context)
     model.to(settings.device).train()
     seed_generators(settings.seed)  # for methods that draw at random; plain training draws nothing
+    penalty, extras = (attach or attach_method(settings))(model)
+    for extra in extras.values():
+        if hasattr(extra, "loss_scale"):
+            extra.loss_scale = devices.loss_scale
+    devices.prepare(model)
     optimizer = make_optimizer(model, settings)
-    penalty, extras = attach(model) if attach else (None, {})
-    saved = {"model": model, "optimizer": optimizer, **extras}
+    saved = {"model": model, "optimizer": optimizer}
+    saved |= {name: extra for name, extra in extras.items() if hasattr(extra, "state_dict")}
     log = TrainingLog(out / "training_log.csv")
     first = 0
     loss_sum = torch.zeros((), device=settings.device)  # since the last line of the log
@@ -72,7 +72,7 @@ def pretrain(
         first, parts, state = load_checkpoint(checkpoint)
         text.check_same(state["text"])
         for name, target in saved.items():
-            restore(name, target, parts.get(name))
+            devices.restore(name, target, parts.get(name))
         restore_random_state(parts["random"])
         loss_sum.copy_(parts["loss_sum"])
         log.truncate(state["log_bytes"])
@@ -80,7 +80,7 @@ def pretrain(
         log.truncate(0)
 
     def save(step: int) -> None:
-        parts = {name: target.state_dict() for name, target in saved.items()}
+        parts = {name: devices.state_of(target) for name, target in saved.items()}
         parts |= {"random": random_state(), "loss_sum": loss_sum}
         state = {"text": text.summary, "log_bytes": log.sync(), "settings": settings.as_dict(), "versions": versions()}
         save_checkpoint(out / "checkpoints", step, parts, state)
@@ -88,9 +88,10 @@ def pretrain(
     started = time.perf_counter()
     with stop_requests() as request, progress_bar(settings, first, progress) as bar:
         for done in range(first + 1, settings.steps + 1):
-            inputs, targets = text.training.read((done - 1) * settings.batch, settings.batch)  # (batch, context) each
+            pieces = [text.training.read(*rows) for rows in devices.own_rows(done)]
+            inputs, targets = (torch.cat(side) for side in zip(*pieces, strict=True))  # (rows, context) each
             rate = learning_rate_at(done - 1, settings)
-            loss, norm = training_step(model, optimizer, inputs, targets, rate, settings, penalty)
+            loss, norm = training_step(model, optimizer, inputs, targets, rate, settings, penalty, devices)
             loss_sum += loss
             bar.update()
             if done % settings.log_every == 0:
@@ -109,6 +110,10 @@ def pretrain(
             if request.status and not last:
                 raise Interrupted(done, request.status)
     seconds = time.perf_counter() - started
+    final = validate(model, text, settings, rows=8 * settings.validation_rows)
+    for extra in extras.values():
+        if hasattr(extra, "bake"):
+            extra.bake()
     with no_bars():
         model.eval().save_pretrained(out / "model")
     text.tokenizer.save_pretrained(out / "model")
@@ -116,7 +121,7 @@ def pretrain(
         "settings": settings.as_dict(),
         "text": text.summary,
         "tokens": settings.steps * settings.batch * settings.context,
-        **validate(model, text, settings, rows=8 * settings.validation_rows),
+        **final,
         "tokens_per_second": round((settings.steps - first) * settings.batch * settings.context / seconds),
         "versions": versions(),
     }
@@ -132,34 +137,27 @@ def training_step(
     rate: float,
     settings: PretrainSettings,
     penalty: Callable[[], Tensor] | None = None,
+    devices: Devices | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One step on ``inputs`` and ``targets`` (batch, context); the loss in nats a token, and the gradient's norm.
 
-    ``penalty`` is what an inhibitor adds to the loss; the loss that is returned is without it.
+    ``penalty`` is what an inhibitor adds to the loss; the loss that is returned is without it. Of several ``devices``
+    each gets its own rows, and the mean of their losses is the loss.
     """
+    devices = devices or Devices(settings)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    inputs, targets = inputs.to(settings.device), targets.to(settings.device)
-    loss = token_loss(model, inputs, targets, settings)
-    total = loss if penalty is None else loss + penalty()
+    inputs = inputs.to(settings.device).chunk(settings.accumulate)  # (rows of a piece, context) each
+    targets = targets.to(settings.device).chunk(settings.accumulate)
+    total = torch.zeros((), device=settings.device)
     optimizer.zero_grad(set_to_none=True)
-    total.backward()
-    norm = nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-    optimizer.step()
-    return loss.detach(), norm
-
-
-def token_loss(model: nn.Module, inputs: Tensor, targets: Tensor, settings: PretrainSettings) -> Tensor:
-    """Mean cross-entropy in nats a token of predicting ``targets`` (batch, context) from ``inputs``.
-
-    Targets are the next tokens for a Pythia, the hidden ones for a BERT.
-    """
-    autocast = torch.autocast(settings.device, torch.bfloat16, enabled=settings.precision == "bf16")
-    if is_bert(settings.size):
-        return masked_loss(model, inputs, targets, autocast)
-    with autocast:
-        logits = model(input_ids=inputs, use_cache=False).logits  # (batch, context, vocabulary)
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+    for number, weight in enumerate(devices.weights(targets), 1):
+        with devices.piece(last=number == settings.accumulate):
+            loss = weight * devices.loss(model, inputs[number - 1], targets[number - 1])
+            whole = loss if penalty is None else loss + penalty() / settings.accumulate
+            devices.backward(whole)
+        total += loss.detach()
+    return total, devices.step(model, optimizer)
 
 
 @torch.no_grad()

@@ -10,12 +10,7 @@ from torch import nn
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_bert import BERT_VOCABULARY, bert_config, is_bert
 from l2e_min.lab.mini_pythia import MINI_CONTEXT, PYTHIA, config_for
-
-METHODS = ("plain", "memel", "freeze", "straight_through", "l2e")
-"""The methods that the command line knows by name."""
-
-BUILT = ("plain",)
-"""Those of them that can be run today."""
+from l2e_min.lab.training.method_choice import settle
 
 MINI_LEARNING_RATE = 4e-3
 """Peak learning rate at mini scales: at 2e-3 a 128x4 model is under-tuned, which flatters what it is compared with."""
@@ -29,7 +24,21 @@ class PretrainSettings:
     """The scale: HIDDENxLAYERS, the name of a real Pythia, or bert-HIDDENxLAYERS for a masked language model."""
 
     method: str = "plain"
-    """What inhibits monosemantic neurons; "plain" is nothing."""
+    """What inhibits monosemantic neurons, or a control; one of ``method_choice.METHODS``. "plain" is nothing."""
+
+    weight: float = 0.0
+    """Lambda of a penalty; 0 takes 0.003. Other methods have none."""
+
+    share: float = 0.0
+    """Share of all (input, neuron) pairs that is selected; 0 takes 0.02. W24's top-N selection has none."""
+
+    layers: str = ""
+    """The blocks whose neurons are inhibited (of plain training: looked at), see ``method_choice.block_numbers``; empty
+    takes the two middle ones."""
+
+    retrieval: str = ""
+    """"threshold" (moving, W25), "top-share" (exact, slow) or "top-N" (N pairs of each row, W24); empty takes the
+    method's own."""
 
     text: str = "installed"
     """"installed", a folder of text files, or hub:NAME."""
@@ -78,7 +87,17 @@ class PretrainSettings:
     """Largest norm of the gradient (B23)."""
 
     precision: str = "bf16"
-    """"bf16" (autocast; on a CPU with bf16 instructions about twice as fast) or "fp32". Weights are float32 in both."""
+    """"bf16" (autocast; on a CPU with bf16 instructions about twice as fast), "fp16" (autocast with a scaled loss, for
+    GPUs without bf16) or "fp32". Weights are float32 in all."""
+
+    accumulate: int = 1
+    """Pieces that the rows of a step are cut into, one forward and backward pass each: less memory, the same step."""
+
+    activation_checkpointing: bool = False
+    """Keep only each block's input and compute the rest again for the backward pass: less memory, more time."""
+
+    compile: bool = False
+    """Compile each block with ``torch.compile``."""
 
     device: str = "auto"
     """"cpu", "cuda", or "auto": the GPU where there is one."""
@@ -95,26 +114,27 @@ class PretrainSettings:
     def __post_init__(self):
         bert_config(self.size) if is_bert(self.size) else config_for(self.size)
         object.__setattr__(self, "data_seed", self.seed if self.data_seed is None else self.data_seed)
-        if self.method not in METHODS:
-            raise UserError(f"no such method: {self.method!r}; expected one of {', '.join(METHODS)}")
-        if self.method not in BUILT:
-            raise UserError(f"method {self.method!r} is not built yet; built today: {', '.join(BUILT)}")
-        for name in ("steps", "batch", "context", "validate_every", "validation_rows", "log_every"):
+        for name in ("steps", "batch", "context", "validate_every", "validation_rows", "log_every", "accumulate"):
             if getattr(self, name) < 1:
                 raise UserError(f"{name} must be at least 1, got {getattr(self, name)}")
         if self.validate_every % self.log_every:
             raise UserError(
                 f"validate_every ({self.validate_every}) must be a multiple of log_every ({self.log_every})"
             )
-        for name in ("learning_rate", "warmup_share", "seed", "data_seed", "weight_decay", "vocabulary"):
+        if self.batch % self.accumulate:
+            raise UserError(f"accumulate: {self.batch} rows cannot be cut into {self.accumulate} equal pieces")
+        for name in ("learning_rate", "warmup_share", "seed", "data_seed", "weight_decay", "vocabulary", "weight"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        for name, allowed in (("precision", ("bf16", "fp32")), ("device", ("auto", "cpu", "cuda"))):
+        for name, allowed in (("precision", ("bf16", "fp16", "fp32")), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("device cuda was asked for, and this machine's PyTorch sees no GPU")
         # Settled here, so that what is recorded is what was used.
+        chosen = settle(self.method, weight=self.weight, share=self.share, layers=self.layers, retrieval=self.retrieval)
+        for name, value in chosen.items():
+            object.__setattr__(self, name, value)
         object.__setattr__(self, "tokenizer", self.tokenizer or self.own_tokenizer())
         object.__setattr__(self, "vocabulary", self.vocabulary or (BERT_VOCABULARY if is_bert(self.size) else 1024))
         object.__setattr__(self, "learning_rate", self.learning_rate or self.own_learning_rate())

@@ -64,12 +64,16 @@ def read_json(path: Path) -> dict | None:
         raise UserError(f"{path} cannot be read: {error}") from error
 
 
-def hold_to_settings(out: Path, settings: dict) -> None:
-    """Writes ``settings.json``, or where there is one, raises ``UserError`` naming what it says differently."""
+def hold_to_settings(out: Path, settings: dict, *, missing: dict | None = None) -> None:
+    """Writes ``settings.json``, or where there is one, raises ``UserError`` naming what it says differently.
+
+    ``missing`` are the defaults of settings that an older run's file may lack.
+    """
     stored = read_json(out / "settings.json")
     if stored is None:
         write_json(out / "settings.json", settings)
         return
+    stored = {**(missing or {}), **stored}
     for name in {**stored, **settings}:
         if stored.get(name) != settings.get(name):
             raise UserError(
