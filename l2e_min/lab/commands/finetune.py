@@ -1,0 +1,104 @@
+"""``l2e finetune``: fine-tunes a BERT on tasks with several methods, compared fairly."""
+
+import argparse
+from pathlib import Path
+
+from l2e_min.lab.errors import UserError
+
+HELP = "fine-tune a BERT on tasks, plainly and with monosemantic neurons inhibited, and compare"
+EXAMPLE = "l2e finetune --task accept --method plain memel --seeds 3 --out runs/accept"
+
+RATES = {"mean": (1e-3, 5e-4, 2.5e-4), "cls": (5e-5, 4e-5, 3e-5, 2e-5)}
+"""Learning rates of the search, by head: a mini BERT's, and W24's for BERT-base."""
+
+SMALL = ["rte", "mrpc", "stsb", "cola"]
+"""GLUE's tasks with few training rows: a run takes minutes on one GPU."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the model, the tasks, the methods and the size of the comparison."""
+    add = parser.add_argument
+    add("--model", metavar="MODEL", help="folder or hub:NAME of a BERT (default: the mini BERT that ships)")
+    add("--task", nargs="+", metavar="NAME", default=[],
+        help="mini tasks (accept, ...; mini: all), GLUE's (rte, ...; glue: all eight; glue-small: four)")  # fmt: skip
+    add("--task-dir", nargs="+", type=Path, metavar="DIR", default=[], help="folders with train.tsv and dev.tsv")
+    add("--method", nargs="+", metavar="NAME", default=["plain", "memel"],
+        help="plain freeze straight_through memel l2e memel_tune plain_tune, or all")  # fmt: skip
+    add("--seeds", type=int, default=5, metavar="N", help="seeds of each method (default: 5)")
+    add("--rates", type=float, nargs="+", metavar="X", help="learning rates of the search (default: 3 for a mini "
+        "BERT, W24's 4 for a real one)")  # fmt: skip
+    add("--trials", type=int, default=6, metavar="N", help="further trials of memel_tune and plain_tune (default: 6)")
+    add("--controls", action="store_true", help="random weights, and MEmeL with W24's reading of a neuron, too")
+    add("--epochs", type=int, default=3, metavar="N", help="default: 3")
+    add("--batch", type=int, default=32, metavar="N", help="rows a step (default: 32)")
+    add("--head", choices=["mean", "cls"], help="default: cls for hub:NAME, else mean")
+    add("--precision", choices=["fp32", "bf16"], help="default: bf16 on a GPU, else fp32")
+    add("--device", choices=["cpu", "cuda"], help="default: CUDA where it is")
+    add("--out", type=Path, required=True, metavar="DIR", help="runs.jsonl goes there; what is there is not run again")
+    add("--quiet", action="store_true", help="no progress")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Fine-tunes, prints the table and returns 0."""
+    if not arguments.task and not arguments.task_dir:
+        raise UserError("give --task NAME or --task-dir DIR (see: l2e finetune --help)")
+    if arguments.seeds < 1 or arguments.trials < 0:
+        raise UserError("--seeds takes a number of at least 1, --trials of at least 0")
+    if arguments.out.exists() and not arguments.out.is_dir():
+        raise UserError(f"--out {arguments.out} is not a folder")
+    import torch
+
+    from l2e_min.lab.finetuning.compare import compare
+    from l2e_min.lab.finetuning.protocol import ALL_TITLES, EXTRA, Protocol
+    from l2e_min.lab.finetuning.run import FineTuneSettings
+    from l2e_min.lab.finetuning.table import as_text
+    from l2e_min.lab.mini_bert import shipped_bert
+
+    cuda = torch.cuda.is_available()
+    if arguments.device == "cuda" and not cuda:
+        raise UserError("--device cuda: torch sees no CUDA device here; use --device cpu")
+    device = arguments.device or ("cuda" if cuda else "cpu")
+    model = arguments.model or str(shipped_bert())
+    head = arguments.head or ("cls" if model.startswith("hub:") else "mean")
+    methods = tuple(ALL_TITLES) if arguments.method == ["all"] else tuple(dict.fromkeys(arguments.method))
+    base = FineTuneSettings(
+        epochs=arguments.epochs,
+        batch=arguments.batch,
+        head=head,
+        precision=arguments.precision or ("bf16" if device == "cuda" else "fp32"),
+        device=device,
+    )
+    protocol = Protocol(
+        methods=methods,
+        rates=tuple(arguments.rates or RATES[head]),
+        seeds=tuple(range(arguments.seeds)),
+        trials=arguments.trials,
+        extra=EXTRA if arguments.controls else (),
+        base=base,
+    )
+    tasks = load_tasks(arguments.task, arguments.task_dir)
+    rows = compare(tasks, model, protocol, arguments.out, progress=not arguments.quiet)
+    print(as_text(rows, protocol, tasks))
+    print(f"\nall runs: {arguments.out}")
+    return 0
+
+
+def load_tasks(names: list[str], folders: list[Path]) -> list:
+    """The tasks named, then those in folders. UserError: a name that is none, or given twice."""
+    from l2e_min.lab.finetuning.glue import GLUE, glue_task
+    from l2e_min.lab.finetuning.mini_glue import MINI_GLUE, mini_task
+    from l2e_min.lab.finetuning.tsv import folder_task
+
+    groups = {"mini": list(MINI_GLUE), "glue": list(GLUE), "glue-small": SMALL}
+    wanted = [name for given in names for name in groups.get(given, [given])]
+    for name in wanted:
+        if name not in MINI_GLUE and name not in GLUE:
+            raise UserError(
+                f"no task {name!r}; expected some of {', '.join((*MINI_GLUE, *GLUE, *groups))}, or --task-dir"
+            )
+    tasks = [mini_task(name) if name in MINI_GLUE else glue_task(name) for name in dict.fromkeys(wanted)]
+    tasks += [folder_task(folder) for folder in folders]
+    twice = {task.name for task in tasks if sum(task.name == other.name for other in tasks) > 1}
+    if twice:
+        raise UserError(f"two tasks are called {', '.join(sorted(twice))}: rename a folder")
+    return tasks
