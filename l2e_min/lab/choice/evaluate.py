@@ -125,9 +125,8 @@ def _before(item: Item, ids: Mapping[str, list[int]], begin: list[int], room: in
     for choice in item.choices:
         if not ids[choice]:
             raise UserError(f"a choice of an item from {item.source} is empty; expected at least one token")
-    left = (
-        room - len(begin) - (max(len(ids[choice]) for choice in item.choices) - 1)
-    )  # the last token is only predicted
+    longest = max(len(ids[choice]) for choice in item.choices)
+    left = room - len(begin) - (longest - 1)  # the last token is only predicted
     if left < 1:
         raise UserError(f"a choice of an item from {item.source} is longer than the model's context of {room} tokens")
     context, shown = ids[item.context][-left:], 0

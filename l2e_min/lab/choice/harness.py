@@ -8,10 +8,10 @@ from l2e_min.lab import hub
 from l2e_min.lab.errors import UserError
 
 HARNESS_TASKS = ("arc_easy", "arc_challenge", "piqa", "sciq", "mmlu")
-"""W25 Tables 6 and 7 report ARC and MMLU; PIQA and SciQ are two more that small Pythias are above chance on (B23)."""
+"""W25 Tables 6 and 7 report ARC and MMLU; B23 reports PIQA and SciQ, too."""
 
 METRIC = "acc,none"
-"""Share of right answers, not normalized by length: METHOD's table holds this one. "none" names no filter."""
+"""Share of questions whose right choice has the highest log-likelihood, not divided by its length; no filter."""
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,11 @@
 """The seven tasks: made from held-out files, balanced, the same for the same text and seed."""
 
-import hashlib
-import json
-import os
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
-from pathlib import Path
 
 import numpy as np
 
+from l2e_min.lab.choice import cache as shelf
 from l2e_min.lab.choice.brackets import PAIRS, closing_bracket
 from l2e_min.lab.choice.indentation import WIDTHS, indentation
 from l2e_min.lab.choice.item import CHOICES, ChoiceTask, Draft, Item
@@ -19,7 +15,6 @@ from l2e_min.lab.choice.phrases import right_language
 from l2e_min.lab.choice.pool import dealt, pool
 from l2e_min.lab.choice.sentences import next_sentence
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.paths import BUILD
 from l2e_min.lab.text.corpus import load_corpus
 from l2e_min.lab.text.document import Corpus, Document
 from l2e_min.lab.text.overlap import overlapping
@@ -43,9 +38,6 @@ SPARE = 4
 
 MANY = 50
 """Examples that are drawn from, for each shot."""
-
-KEPT = 60
-"""Cached tasks (0.2 MB each); the oldest go."""
 
 
 def choice_tasks(
@@ -75,14 +67,13 @@ def choice_tasks(
     if shots < 0:
         raise UserError(f"shots is {shots}; expected 0 or more solved examples")
     corpus = load_corpus("installed") if corpus is None else corpus
-    state = [corpus.fingerprint, *(d.source + d.text for d in corpus.reserved), _code(), str((items, shots, seed))]
-    paths = {name: BUILD / "choice" / f"{name}-{_digest([name, *state])}.json" for name in names}
-    found = {name: task for name in names if cache and (task := _read(paths[name]))}
+    path = shelf.paths(corpus, (items, shots, seed))
+    found = {name: task for name in names if cache and (task := shelf.read(path(name)))}
     absent = [name for name in dict.fromkeys(names) if name not in found]
     if absent:
         made = _make(absent, corpus, items, shots, seed)
         for task in made if cache else ():
-            _write(paths[task.name], task)
+            shelf.write(path(task.name), task)
         found |= {task.name: task for task in made}
     return [found[name] for name in names]
 
@@ -139,30 +130,3 @@ def _examples(name: str, draft: Draft, shorter: list[Draft], shots: int, rng: np
         raise UserError(f"{name}: this text has {len(others)} examples of {shots} asked for; ask for fewer shots")
     drawn = rng.choice(len(others), shots, replace=False) if shots else ()
     return tuple(others[i].context + others[i].right for i in drawn)
-
-
-def _code() -> str:
-    return "".join(path.read_text(encoding="utf-8") for path in sorted(Path(__file__).parent.glob("*.py")))
-
-
-def _digest(parts: Sequence[str]) -> str:
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
-
-
-def _read(path: Path) -> ChoiceTask | None:
-    try:
-        packed = json.loads(path.read_text(encoding="utf-8"))
-        items = [Item(**{**i, "choices": tuple(i["choices"]), "examples": tuple(i["examples"])})
-                 for i in packed.pop("items")]  # fmt: skip
-        return ChoiceTask(**packed, items=tuple(items))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None  # not there, or damaged: it is made again
-
-
-def _write(path: Path, task: ChoiceTask) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.tmp")
-    part.write_text(json.dumps(asdict(task), ensure_ascii=False), encoding="utf-8")
-    part.replace(path)
-    for old in sorted(path.parent.glob("*.json"), key=lambda p: p.stat().st_mtime)[:-KEPT]:
-        old.unlink(missing_ok=True)
