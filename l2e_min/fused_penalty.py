@@ -32,7 +32,7 @@ def penalty_walk(z: Tensor, centre: Tensor, var: Tensor, scale: Tensor, tau: Ten
     n, n_neurons = z.shape
     kind, narrow = centre.dtype, z.dtype if z.dtype == torch.bfloat16 else centre.dtype
     per_scale = inverse(scale)
-    slope = 1 / var.clamp_min(torch.finfo(kind).tiny)  # (N,), for the form "ms"
+    slope = 1 / var.clamp_min(torch.finfo(kind).tiny) if form == "ms" else None  # (N,)
     if torch.compiler.is_compiling():  # the compiler fuses this by itself
         d = z.to(kind) - centre  # (n, N)
         mask = d.square() * per_scale >= tau

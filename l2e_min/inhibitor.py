@@ -172,7 +172,8 @@ class Inhibitor:
     def _add_gradient(self, state: SiteState, z: Tensor, gradient: Tensor) -> Tensor:
         """What leaves the site backwards where ``gradient`` arrives."""
         extra, scale = state.penalty_gradient(z, self.inhibition, self.floor, self.start_after)
-        return extra.mul_(self._loss_scale() * self.weight * scale).add_(gradient).to(gradient.dtype)
+        scale = self._loss_scale() * self.weight * scale
+        return torch.addcmul(gradient, extra, scale.to(extra.dtype)).to(gradient.dtype)
 
     def _state(self, name: str, z: Tensor, where: str) -> SiteState:
         axes = self.neuron_axes

@@ -79,7 +79,7 @@ class RunningMoments(nn.Module):
         count = self.count
         if self.forget_after is not None:  # W24 C.1: from batch n_f on, m = n_f * b
             count = torch.where(self.batches >= self.forget_after, self.forget_after * b, count)
-        ok = torch.isfinite(sums.d2 + sums.d).all()
+        ok = ((sums.d2 + sums.d).abs() < torch.inf).all()  # false for NaN, too
         # mu' - mu. Grouped so that nothing is lost where the centre is the mean, nor where the mean is still 0.
         self._combine(count, b, (centre - self.mean) + batch_mean, batch_var, ok)
         self.batches.add_(ok)
@@ -101,14 +101,15 @@ class RunningMoments(nn.Module):
     def _combine(self, m: Tensor, b: int | Tensor, delta: Tensor, batch_var: Tensor, ok: Tensor) -> None:
         # W24 Lemma 3.2: m old inputs (mean, var), b new ones; delta = mu' - mu, batch_var = v' (divisor b).
         # m b / (m + b) is formed in float64: as an integer the product would overflow past 2^31 inputs on both sides.
-        kind = self.mean.dtype
-        m_f, b_f = m.to(torch.float64), torch.as_tensor(b, dtype=torch.float64, device=m.device)
+        m_f = m.to(torch.float64)
+        b_f = b.to(torch.float64) if isinstance(b, Tensor) else float(b)
         total = (m_f + b_f).clamp_min(1)
-        between = (m_f * b_f / total).to(kind) * delta.square()
-        within = b_f.to(kind) * batch_var + torch.where(m > 1, (m_f - 1).to(kind) * self.var, 0)
-        new_var = torch.where(total > 1, (between + within) / (total - 1).to(kind), torch.nan)
+        share = b_f / total
+        between = m_f * share * delta.square()
+        within = b_f * batch_var + torch.where(m > 1, (m_f - 1) * self.var, 0)
+        new_var = (between + within) / (total - 1)  # of a single input 0/0: NaN, there is no variance
         self.var.copy_(torch.where(ok, new_var, self.var))
-        self.mean.copy_(torch.where(ok, self.mean + (b_f / total).to(kind) * delta, self.mean))
+        self.mean.copy_(torch.where(ok, self.mean + share * delta, self.mean))
         self.count.copy_(torch.where(ok, m + b, self.count))
 
     def extra_repr(self) -> str:

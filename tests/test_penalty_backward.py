@@ -136,7 +136,7 @@ def test_other_precisions(dtype, near):
 
 
 def test_the_gradient_at_the_site_itself():
-    """Unselected entries to the last bit, selected ones by hand; also where half precision would overflow on the way."""
+    """Unselected entries to the last bit, selected ones by hand; also where float16 would overflow on the way."""
     site = nn.Identity()
     inhibitor = Inhibitor(site, site, MovingThreshold(0.1), weight=0.5, start_after=0, floor=0, penalty_in="backward")
     g = torch.Generator().manual_seed(0)
