@@ -19,7 +19,7 @@ class Devices:
     rank, count = 0, 1
 
     def __init__(self, settings: PretrainSettings):
-        self.settings = settings
+        self.settings, self.device = settings, settings.device
         self.scaler = torch.amp.GradScaler(settings.device, enabled=settings.precision == "fp16")
 
     @property

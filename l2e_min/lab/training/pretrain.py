@@ -7,6 +7,7 @@ some were asked for and, at the end, ``model/`` and ``result.json``.
 import math
 import time
 from collections.abc import Callable, Collection
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +20,16 @@ from l2e_min.lab.mini_bert import is_bert, untrained_bert
 from l2e_min.lab.mini_pythia import untrained
 from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, sync
 from l2e_min.lab.training.devices import Devices, devices_for
-from l2e_min.lab.training.methods import Attach, attach_method
-from l2e_min.lab.training.objective import token_loss
+from l2e_min.lab.training.events import Events
+from l2e_min.lab.training.methods import Attach, attach_method, chosen_sites
+from l2e_min.lab.training.progress import in_words, progress_bar
 from l2e_min.lab.training.random_state import random_state, restore_random_state, seed_generators
 from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
 from l2e_min.lab.training.run_folder import TrainingLog, hold_to_settings, read_json, versions, write_json
 from l2e_min.lab.training.stopping import Interrupted, stop_requests
-from l2e_min.lab.training.training_text import TrainingText, prepare_text
+from l2e_min.lab.training.training_text import prepare_text
+from l2e_min.lab.training.validation import validate
+from l2e_min.lab.training.watch import inhibitor_numbers, look_inside
 
 
 def pretrain(
@@ -55,7 +59,7 @@ def pretrain(
     devices = devices_for(settings)
     make = untrained_bert if is_bert(settings.size) else untrained
     model = make(settings.size, seed=settings.seed, vocabulary=len(text.tokenizer), context=settings.context)
-    model.to(settings.device).train()
+    model.to(devices.device).train()
     seed_generators(settings.seed)  # for methods that draw at random; plain training draws nothing
     penalty, extras = (attach or attach_method(settings))(model)
     for extra in extras.values():
@@ -65,9 +69,10 @@ def pretrain(
     optimizer = make_optimizer(model, settings)
     saved = {"model": model, "optimizer": optimizer}
     saved |= {name: extra for name, extra in extras.items() if hasattr(extra, "state_dict")}
+    sites = chosen_sites(model, settings.layers)
     log = TrainingLog(out / "training_log.csv")
     first = 0
-    loss_sum = torch.zeros((), device=settings.device)  # since the last line of the log
+    loss_sum = torch.zeros((), device=devices.device)  # since the last line of the log
     if checkpoint := latest_checkpoint(out / "checkpoints"):
         first, parts, state = load_checkpoint(checkpoint)
         text.check_same(state["text"])
@@ -85,8 +90,9 @@ def pretrain(
         state = {"text": text.summary, "log_bytes": log.sync(), "settings": settings.as_dict(), "versions": versions()}
         save_checkpoint(out / "checkpoints", step, parts, state)
 
+    events = Events(out / "events", first=first, say=progress)
     started = time.perf_counter()
-    with stop_requests() as request, progress_bar(settings, first, progress) as bar:
+    with closing(events), stop_requests() as request, progress_bar(settings, first, progress) as bar:
         for done in range(first + 1, settings.steps + 1):
             pieces = [text.training.read(*rows) for rows in devices.own_rows(done)]
             inputs, targets = (torch.cat(side) for side in zip(*pieces, strict=True))  # (rows, context) each
@@ -99,9 +105,13 @@ def pretrain(
                 loss_sum.zero_()
                 if not math.isfinite(mean_loss):
                     raise UserError(f"the loss is {mean_loss} at step {done}: a lower --learning-rate may help")
-                look = validate(model, text, settings) if done % settings.validate_every == 0 else {}
-                log.add(done, done * settings.batch * settings.context, mean_loss, rate, norm.item(), look)
-                bar.set_postfix_str(f"loss {mean_loss:.3f}", refresh=False)
+                row = {"step": done, "tokens": done * settings.batch * settings.context, "loss": mean_loss}
+                row |= {"learning_rate": rate, "gradient_norm": norm.item()}
+                row |= look_inside(devices, model, inputs, targets, sites) | inhibitor_numbers(extras.values())
+                row |= validate(model, text, settings, devices=devices) if done % settings.validate_every == 0 else {}
+                log.add(row)
+                events.add(row)
+                bar.set_postfix_str(in_words(row), refresh=False)
             last = done == settings.steps
             if done in snapshots:  # before the checkpoint: what a resumed run does not repeat must be on the disk
                 save_snapshot(model, out / "snapshots", done)
@@ -110,7 +120,7 @@ def pretrain(
             if request.status and not last:
                 raise Interrupted(done, request.status)
     seconds = time.perf_counter() - started
-    final = validate(model, text, settings, rows=8 * settings.validation_rows)
+    final = validate(model, text, settings, rows=8 * settings.validation_rows, devices=devices)
     for extra in extras.values():
         if hasattr(extra, "bake"):
             extra.bake()
@@ -147,9 +157,9 @@ def training_step(
     devices = devices or Devices(settings)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    inputs = inputs.to(settings.device).chunk(settings.accumulate)  # (rows of a piece, context) each
-    targets = targets.to(settings.device).chunk(settings.accumulate)
-    total = torch.zeros((), device=settings.device)
+    inputs = inputs.to(devices.device).chunk(settings.accumulate)  # (rows of a piece, context) each
+    targets = targets.to(devices.device).chunk(settings.accumulate)
+    total = torch.zeros((), device=devices.device)
     optimizer.zero_grad(set_to_none=True)
     for number, weight in enumerate(devices.weights(targets), 1):
         with devices.piece(last=number == settings.accumulate):
@@ -160,30 +170,6 @@ def training_step(
     return total, devices.step(model, optimizer)
 
 
-@torch.no_grad()
-def validate(
-    model: nn.Module, text: TrainingText, settings: PretrainSettings, rows: int | None = None
-) -> dict[str, float]:
-    """Loss in nats a token, and bits per byte, on a fixed, evenly spread sample of the held-out text.
-
-    ``rows`` of ``context`` tokens each (default: ``validation_rows``). Bits per byte can be compared between
-    tokenizers, nats a token cannot; of a BERT, which is asked for a fifth of the tokens, there are none.
-    """
-    training = model.training
-    model.eval()
-    total, numbers = 0.0, text.validation.spread(rows or settings.validation_rows)
-    for start in range(0, len(numbers), settings.batch):
-        inputs, targets = text.validation.rows(numbers[start : start + settings.batch])
-        loss = token_loss(model, inputs.to(settings.device), targets.to(settings.device), settings)
-        total += loss.item() * len(inputs)
-    model.train(training)
-    losses = {"validation_loss": total / len(numbers)}
-    if not is_bert(settings.size):
-        nats_a_byte = losses["validation_loss"] / text.summary["validation_bytes_per_token"]
-        losses["validation_bits_per_byte"] = nats_a_byte / math.log(2)
-    return losses
-
-
 def save_snapshot(model: nn.Module, folder: Path, step: int) -> None:
     """Writes the weights to ``folder/model.stepN.safetensors``, beside the config.
 
@@ -192,11 +178,3 @@ def save_snapshot(model: nn.Module, folder: Path, step: int) -> None:
     with no_bars():
         model.save_pretrained(folder, variant=f"step{step}")
     sync(folder / f"model.step{step}.safetensors")
-
-
-def progress_bar(settings: PretrainSettings, first: int, show: bool):
-    """The bar of a run that starts after step ``first``."""
-    from tqdm.auto import tqdm
-
-    name = f"{settings.size} {settings.method}, seed {settings.seed}"
-    return tqdm(total=settings.steps, initial=first, desc=name, unit="step", disable=not show, dynamic_ncols=True)

@@ -16,8 +16,13 @@ COLUMNS = (
     "gradient_norm",
     "validation_loss",
     "validation_bits_per_byte",
+    "top_ms",
+    "median_variance",
+    "threshold",
+    "share_selected",
 )
-"""Losses in nats a token; the training loss is the mean since the line before, the norm is the one before clipping."""
+"""Losses in nats a token; the training loss is the mean since the line before, the norm is the one before clipping. The
+last four are those of ``watch``. What a run does not have stays empty."""
 
 
 class TrainingLog:
@@ -26,11 +31,20 @@ class TrainingLog:
     def __init__(self, path: Path):
         self.path = path
 
-    def add(self, step: int, tokens: int, loss: float, rate: float, norm: float, losses: dict[str, float]) -> None:
-        """Appends a line; ``losses`` may hold the two validation columns, else they stay empty."""
-        looks = [f"{losses[c]:.6f}" if c in losses else "" for c in COLUMNS[5:]]
-        with open(self.path, "a", encoding="utf-8", newline="") as file:
-            file.write(",".join([str(step), str(tokens), f"{loss:.6f}", f"{rate:.6g}", f"{norm:.6f}", *looks]) + "\n")
+    def add(self, row: dict[str, float]) -> None:
+        """Appends a line. A file that an older version began keeps its own columns."""
+        with open(self.path, "r+", encoding="utf-8", newline="") as file:
+            columns = file.readline().rstrip("\n").split(",")
+            file.seek(0, os.SEEK_END)
+            file.write(",".join(self.text(column, row.get(column)) for column in columns) + "\n")
+
+    @staticmethod
+    def text(column: str, value: float | None) -> str:
+        """A number as it stands in the file."""
+        if value is None or isinstance(value, int):
+            return "" if value is None else str(value)
+        plain = "loss" in column or column in ("gradient_norm", "validation_bits_per_byte")
+        return f"{value:.6f}" if plain else f"{value:.6g}"
 
     def sync(self) -> int:
         """Forces the lines to the disk; the file's length in bytes."""
