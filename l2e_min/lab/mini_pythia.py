@@ -145,10 +145,10 @@ def load_suite(scale: str, seed: int = 0, step: int | None = None, *, folder: Pa
 
 
 def parameter_counts(model: nn.Module) -> tuple[int, int]:
-    """(all parameters, those outside the two embeddings), as B23 counts them."""
+    """(all parameters, those outside the two embeddings), as B23 counts them; tied embeddings count once."""
     total = sum(p.numel() for p in model.parameters())
-    embeddings = model.get_input_embeddings().weight.numel() + model.get_output_embeddings().weight.numel()
-    return total, total - embeddings
+    embeddings = {id(e.weight): e.weight for e in (model.get_input_embeddings(), model.get_output_embeddings())}
+    return total, total - sum(weight.numel() for weight in embeddings.values())
 
 
 def load(name: str):

@@ -23,6 +23,10 @@ class Settings:
     """Type of the forward pass. Measurements stay in float32: bfloat16 has 8 bits, too few for a variance."""
     model: str
     """The model that a chapter looks at: a shipped mini model's size, or ``hub:NAME``."""
+    encoder: str
+    """The BERT that is fine-tuned: "mini", the shipped one, or ``hub:NAME``."""
+    tasks: tuple[str, ...]
+    """Tasks it is fine-tuned on, as ``l2e finetune --task`` takes them; the first is followed live."""
     scales: tuple[str, ...]
     """Models of a study across scales, smallest first."""
     revisions: tuple[str, ...]
@@ -105,6 +109,8 @@ PROFILES = {
         device="cpu",
         dtype="float32",
         model="128x4",
+        encoder="mini",
+        tasks=("accept", "topic", "match", "halves", "paraphrase", "sts"),
         scales=("32x2", "64x3", "128x4", "192x5", "256x6"),
         revisions=(),
         text="installed",
@@ -122,6 +128,8 @@ PROFILES = {
         device="cuda",
         dtype="bfloat16",
         model="128x4",
+        encoder="hub:google-bert/bert-base-uncased",
+        tasks=("rte", "mrpc", "stsb", "cola"),
         scales=("32x2", "64x3", "128x4", "192x5", "256x6"),
         revisions=(),
         text="installed",
@@ -139,6 +147,8 @@ PROFILES = {
         device="cuda",
         dtype="bfloat16",
         model="hub:EleutherAI/pythia-70m",
+        encoder="hub:google-bert/bert-base-uncased",
+        tasks=("rte", "mrpc", "stsb", "cola", "sst2", "qnli", "qqp", "mnli"),
         scales=tuple(f"hub:EleutherAI/pythia-{size}" for size in ("70m", "160m", "410m", "1b", "2.8b", "6.9b")),
         revisions=tuple(
             f"hub:EleutherAI/pythia-{size}@step{step}" for size in ("70m", "160m", "410m") for step in PYTHIA_STEPS

@@ -19,9 +19,11 @@ def write_weights(
     snapshot is missing.
     """
     import torch
+    from transformers import AutoModelForCausalLM, AutoModelForMaskedLM
 
-    from l2e_min.lab.loading import no_bars
-    from l2e_min.lab.mini_pythia import load_model, parameter_counts
+    from l2e_min.lab.loading import load_pretrained, no_bars
+    from l2e_min.lab.mini_bert import is_bert
+    from l2e_min.lab.mini_pythia import parameter_counts
     from l2e_min.lab.training.pretrain import validate
     from l2e_min.lab.training.recipe import PretrainSettings
     from l2e_min.lab.training.training_text import prepare_text
@@ -37,12 +39,14 @@ def write_weights(
     text.check_same(result["text"])
     target.mkdir(parents=True, exist_ok=True)
 
+    kind = AutoModelForMaskedLM if is_bert(settings.size) else AutoModelForCausalLM
+
     def write(folder: Path, variant: str | None = None) -> dict:
-        model, _ = load_model(folder, variant=variant, tokenizer=run / "tokenizer")
+        model = load_pretrained(kind, folder, variant=variant)
         with no_bars():
             model.to(torch.float16).save_pretrained(target, variant=variant)
         facts["parameters"], facts["parameters_without_embeddings"] = parameter_counts(model)
-        model, _ = load_model(target, variant=variant, tokenizer=run / "tokenizer")  # measured is what ships
+        model = load_pretrained(kind, target, variant=variant)  # measured is what ships
         return validate(model.to(settings.device), text, settings, rows=8 * settings.validation_rows)
 
     facts = dict(result)
@@ -98,25 +102,34 @@ matrices), peak learning rate {s["learning_rate"]:g}, cosine to {s["final_share"
 
 def model_card(facts: dict) -> str:
     """The model card in Markdown, written from the run's own record."""
-    s, text, v = facts["settings"], facts["text"], facts["versions"]
-    return f"""# Mini Pythia {s["size"]}
+    from l2e_min.lab.mini_bert import is_bert
 
-A language model of {facts["parameters"]:,} parameters ({facts["parameters_without_embeddings"]:,} without the
-embeddings) in Pythia's architecture (GPT-NeoX; Biderman et al. 2023, arXiv:2304.01373), trained from scratch by this
-project so that the book's measurements run without a download. It is made for studying neurons, and is no use as an
+    s, text, v = facts["settings"], facts["text"], facts["versions"]
+    bert = is_bert(s["size"])
+    title = f"Mini BERT {s['size'].removeprefix('bert-')}" if bert else f"Mini Pythia {s['size']}"
+    kind = "A masked language model" if bert else "A language model"
+    source = "BERT's architecture (Devlin et al. 2019, arXiv:1810.04805)"
+    if not bert:
+        source = "Pythia's architecture (GPT-NeoX; Biderman et al. 2023, arXiv:2304.01373)"
+    pieces = "uncased WordPiece" if bert else "byte-level BPE"
+    purpose = "being fine-tuned on small tasks" if bert else "studying neurons"
+    return f"""# {title}
+
+{kind} of {facts["parameters"]:,} parameters ({facts["parameters_without_embeddings"]:,} without the
+embeddings) in {source}, trained from scratch by this
+project so that the book's measurements run without a download. It is made for {purpose}, and is no use as an
 assistant.
 
 | | |
 | --- | --- |
 | scale | {s["size"]} (hidden x layers), context {s["context"]} tokens |
-| tokenizer | byte-level BPE, trained on the same text; {text["validation_bytes_per_token"]:.2f} bytes a token |
+| tokenizer | {pieces}, trained on the same text; {text["validation_bytes_per_token"]:.2f} bytes a token |
 | text | `{text["name"]}`, {text["training_documents"]:,} documents, {text["training_tokens"]:,} tokens |
 | fingerprint of the text | `{text["fingerprint"]}` |
 | held out | {text["validation_documents"]:,} documents, {text["validation_tokens"]:,} tokens, split by file |
 | trained on | {facts["tokens"]:,} tokens ({facts["tokens"] / text["training_tokens"]:.2f} readings of the text) |
-| held-out loss | {facts["validation_loss"]:.3f} nats a token, {facts["validation_bits_per_byte"]:.3f} bits per byte |
-| the same in half precision, as shipped | {facts["exported_validation_loss"]:.3f} nats, \
-{facts["exported_validation_bits_per_byte"]:.3f} bits per byte |
+| held-out loss | {losses(facts, "")} |
+| the same in half precision, as shipped | {losses(facts, "exported_")} |
 | versions | {", ".join(f"{name} {number}" for name, number in v.items())} |
 
 ## Recipe
@@ -137,3 +150,11 @@ this project's licence (MIT), as far as weights can be licensed at all.
 It has seen mostly code and technical English, and a few kilobytes of each other language. It repeats itself, invents
 names, knows no facts, and was not filtered or aligned. Weights are stored as fp16 safetensors and used as float32.
 """
+
+
+def losses(facts: dict, prefix: str) -> str:
+    """The held-out loss in words; a BERT's is that of its hidden tokens, a fifth of them, and has no bits per byte."""
+    text = f"{facts[f'{prefix}validation_loss']:.3f} nats a token"
+    if (bits := facts.get(f"{prefix}validation_bits_per_byte")) is None:
+        return f"{text} that was hidden (20 % of them)"
+    return f"{text}, {bits:.3f} bits per byte"
