@@ -1,6 +1,7 @@
 """``l2e finetune``: fine-tunes a BERT on tasks with several methods, compared fairly."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 from l2e_min.lab.errors import UserError
@@ -29,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "BERT, W24's 4 for a real one)")  # fmt: skip
     add("--trials", type=int, default=6, metavar="N", help="further trials of memel_tune and plain_tune (default: 6)")
     add("--controls", action="store_true", help="random weights, and MEmeL with W24's reading of a neuron, too")
+    add("--train-rows", type=int, metavar="N", help="take the first N training rows of each task (default: all)")
     add("--epochs", type=int, default=3, metavar="N", help="default: 3")
     add("--batch", type=int, default=32, metavar="N", help="rows a step (default: 32)")
     add("--head", choices=["mean", "cls"], help="default: cls for hub:NAME, else mean")
@@ -42,8 +44,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Fine-tunes, prints the table and returns 0."""
     if not arguments.task and not arguments.task_dir:
         raise UserError("give --task NAME or --task-dir DIR (see: l2e finetune --help)")
-    if arguments.seeds < 1 or arguments.trials < 0:
-        raise UserError("--seeds takes a number of at least 1, --trials of at least 0")
+    if arguments.seeds < 1 or arguments.trials < 0 or (arguments.train_rows or 2) < 2:
+        raise UserError("--seeds takes a number of at least 1, --trials of at least 0, --train-rows of at least 2")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UserError(f"--out {arguments.out} is not a folder")
     import torch
@@ -77,6 +79,10 @@ def run(arguments: argparse.Namespace) -> int:
         base=base,
     )
     tasks = load_tasks(arguments.task, arguments.task_dir)
+    if arguments.train_rows is not None:
+        tasks = [
+            replace(task, train=task.train.take(range(min(arguments.train_rows, len(task.train))))) for task in tasks
+        ]
     rows = compare(tasks, model, protocol, arguments.out, progress=not arguments.quiet)
     print(as_text(rows, protocol, tasks))
     print(f"\nall runs: {arguments.out}")
