@@ -9,7 +9,7 @@ from l2e_min.lab.errors import UserError
 HELP = "fine-tune a BERT on tasks, plainly and with monosemantic neurons inhibited, and compare"
 EXAMPLE = "l2e finetune --task accept --method plain memel --seeds 3 --out runs/accept"
 
-RATES = {"mean": (1e-3, 5e-4, 2.5e-4), "cls": (5e-5, 4e-5, 3e-5, 2e-5)}
+RATES = {"mean": (2e-3, 1e-3, 5e-4), "cls": (5e-5, 4e-5, 3e-5, 2e-5)}
 """Learning rates of the search, by head: a mini BERT's, and W24's for BERT-base."""
 
 SMALL = ["rte", "mrpc", "stsb", "cola"]
@@ -28,8 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--seeds", type=int, default=5, metavar="N", help="seeds of each method (default: 5)")
     add("--rates", type=float, nargs="+", metavar="X", help="learning rates of the search (default: 3 for a mini "
         "BERT, W24's 4 for a real one)")  # fmt: skip
-    add("--trials", type=int, default=6, metavar="N", help="further trials of memel_tune and plain_tune (default: 6)")
-    add("--controls", action="store_true", help="random weights, and MEmeL with W24's reading of a neuron, too")
+    add("--trials", type=int, default=4, metavar="N", help="further trials of memel_tune and plain_tune (default: 4)")
+    add("--controls", nargs="*", choices=["random", "entry"], default=[], help="random: plain fine-tuning of random "
+        "weights; entry: MEmeL with W24's reading of a neuron")  # fmt: skip
     add("--train-rows", type=int, metavar="N", help="take the first N training rows of each task (default: all)")
     add("--epochs", type=int, default=3, metavar="N", help="default: 3")
     add("--batch", type=int, default=32, metavar="N", help="rows a step (default: 32)")
@@ -51,7 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
 
     from l2e_min.lab.finetuning.compare import compare
-    from l2e_min.lab.finetuning.protocol import ALL_TITLES, EXTRA, Protocol
+    from l2e_min.lab.finetuning.protocol import ALL_TITLES, Protocol
     from l2e_min.lab.finetuning.run import FineTuneSettings
     from l2e_min.lab.finetuning.table import as_text
     from l2e_min.lab.mini_bert import shipped_bert
@@ -75,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
         rates=tuple(arguments.rates or RATES[head]),
         seeds=tuple(range(arguments.seeds)),
         trials=arguments.trials,
-        extra=EXTRA if arguments.controls else (),
+        extra=tuple(dict.fromkeys(arguments.controls)),
         base=base,
     )
     tasks = load_tasks(arguments.task, arguments.task_dir)

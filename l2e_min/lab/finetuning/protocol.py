@@ -36,10 +36,10 @@ class Protocol:
     """The size of a comparison."""
 
     methods: tuple[str, ...] = (*TITLES, *TUNED)
-    rates: tuple[float, ...] = (1e-3, 5e-4, 2.5e-4)
+    rates: tuple[float, ...] = (2e-3, 1e-3, 5e-4)
     """Learning rates of the search."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    trials: int = 6
+    trials: int = 4
     """Further trials of a tuned method."""
     extra: tuple[str, ...] = EXTRA
     base: FineTuneSettings = field(default_factory=FineTuneSettings)
