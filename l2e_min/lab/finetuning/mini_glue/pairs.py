@@ -54,16 +54,17 @@ def paraphrase(pieces: Pieces) -> Task:
                 by_name[piece.key].append(piece)
         pairs, names = [], []
         for name, group in by_name.items():
-            for first, second in zip(group, group[1:] + group[:1], strict=True):  # each once on either side
-                if first.source != second.source:
-                    pairs.append((first, first.text, second.text))
-                    names.append((name, second.package))
+            for step in (1, 2) if len(group) > 4 else (1,):  # round the circle: each is as often A as B
+                for first, second in zip(group, group[step:] + group[:step], strict=True):
+                    if first.source != second.source:
+                        pairs.append((first, first.text, second.text))
+                        names.append((name, second.package))
         keep = rng_of("paraphrase", part).permutation(len(pairs))[: SIZES[part] // 2]
         split[part] = _split([pairs[i] for i in keep], f"paraphrase/{part}", [names[i] for i in keep])
     return Task(
         "paraphrase", "two descriptions", "classification", "f1", ("two things", "one thing"), **split, like="MRPC",
         about="Two descriptions of a parameter, from two files: of parameters of the same name (masked in the text), "
-        "or of different names. Every description stands once with its like and once with another.",
+        "or of different names. Every description stands as often with its like as with another.",
     )  # fmt: skip
 
 
@@ -78,6 +79,6 @@ def _split(pairs: list[tuple[Piece, str, str]], salt: str, names: list[tuple[str
 
 
 def _telling(signature: str) -> bool:
-    """Whether a signature names at least two arguments besides self, and is short enough to leave room for B."""
+    """Whether a signature names an argument besides self, and is short enough to leave room for B."""
     named = re.findall(r"[(,] ?\**(\w+)", signature)
-    return len(set(named) - {"self", "cls", "args", "kwargs", "kw", "kwds"}) >= 2 and len(signature) <= 120
+    return len(set(named) - {"self", "cls", "args", "kwargs", "kw", "kwds"}) >= 1 and len(signature) <= 120
