@@ -62,7 +62,7 @@ def paraphrase(pieces: Pieces) -> Task:
         keep = rng_of("paraphrase", part).permutation(len(pairs))[: SIZES[part] // 2]
         split[part] = _split([pairs[i] for i in keep], f"paraphrase/{part}", [names[i] for i in keep])
     return Task(
-        "paraphrase", "two descriptions", "classification", "f1", ("two things", "one thing"), **split, like="MRPC",
+        "paraphrase", "two descriptions", "classification", "accuracy", ("two things", "one thing"), **split, like="MRPC",
         about="Two descriptions of a parameter, from two files: of parameters of the same name (masked in the text), "
         "or of different names. Every description stands as often with its like as with another.",
     )  # fmt: skip
