@@ -8,16 +8,25 @@ from pathlib import Path
 
 from l2e_min.lab.errors import UserError
 
-HELP = "measure what the method costs on this machine, as multiples of one copy of the activations"
-EXAMPLE = "l2e bench method --neurons 512 4096 --threads 1"
+HELP = "measure what the method costs on this machine: its parts, or a pretraining step as multiples of the plain step"
+EXAMPLE = "l2e bench pretrain --sizes 128x4 --no-compile"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds what is measured, and at which sizes."""
-    parser.add_argument("what", choices=["method"], help="method: moments, phi, threshold, top-k, sort, quantile")
-    parser.add_argument("--neurons", type=int, nargs="+", metavar="N", help="layer widths (default: 512 to 16384)")
     parser.add_argument(
-        "--threads", type=int, nargs="+", default=[1, 2], metavar="T", help="CPU threads (default: 1 2)"
+        "what",
+        choices=["method", "pretrain"],
+        help="method: moments, phi, threshold, top-k, sort, quantile; pretrain: a training step with each method",
+    )
+    parser.add_argument("--neurons", type=int, nargs="+", metavar="N", help="method: widths (default: 512 to 16384)")
+    parser.add_argument(
+        "--sizes", nargs="+", metavar="SIZE", help="pretrain: 128x4, pythia-70m, ... (default: by the device)"
+    )
+    parser.add_argument("--batch", type=int, default=16, metavar="B", help="pretrain: rows a step (default: 16)")
+    parser.add_argument("--context", type=int, default=128, metavar="C", help="pretrain: tokens a row (default: 128)")
+    parser.add_argument(
+        "--threads", type=int, nargs="+", metavar="T", help="CPU threads (default: 1 2; of a pretraining step: 1)"
     )
     parser.add_argument("--device", nargs="+", choices=["cpu", "cuda"], help="default: the CPU, and CUDA where it is")
     parser.add_argument("--repeats", type=int, default=15, metavar="R", help="turns of each operation (default: 15)")
@@ -30,10 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
     import torch
     from tqdm.auto import tqdm
 
-    from l2e_min.lab import bench_method
+    from l2e_min.lab import bench_method, bench_pretrain
 
+    threads = arguments.threads or ([1, 2] if arguments.what == "method" else [1])
     neurons = tuple(arguments.neurons or bench_method.NEURONS)
-    if min(neurons) < 1 or min(arguments.threads) < 1 or arguments.repeats < 3:
+    if min(neurons) < 1 or min(threads) < 1 or arguments.repeats < 3:
         raise UserError("--neurons and --threads take numbers of at least 1, --repeats of at least 3")
     if arguments.out and not arguments.out.parent.is_dir():
         raise UserError(f"--out {arguments.out}: there is no folder {arguments.out.parent}")
@@ -44,12 +54,19 @@ def run(arguments: argparse.Namespace) -> int:
     if missing:
         print(f"compiled rows left out: {missing}", file=sys.stderr)
     compiled = not arguments.no_compile and not missing
+    if arguments.what == "method":
+        bench, settings = bench_method, list(bench_method.plan(neurons, tuple(threads), devices, compiled))
+        settings = [setting | {"repeats": arguments.repeats} for setting in settings]
+    else:
+        bench = bench_pretrain
+        settings = list(bench.plan(arguments.sizes, arguments.batch, arguments.context, threads, devices, compiled))
+        settings = [setting | {"rounds": arguments.repeats} for setting in settings]
     rows = []
-    for setting in tqdm(list(bench_method.plan(neurons, tuple(arguments.threads), devices, compiled)), unit="size"):
-        rows += bench_method.measure(**setting, repeats=arguments.repeats)
-    print(bench_method.table(rows))
+    for setting in tqdm(settings, unit="size"):
+        rows += bench.measure(**setting)
+    print(bench.table(rows))
     if arguments.out:
         machine = torch.cuda.get_device_name() if "cuda" in devices else platform.machine()
         record = {"torch": torch.__version__, "python": platform.python_version(), "machine": machine}
-        arguments.out.write_text(json.dumps({**record, "rows": bench_method.as_record(rows)}, indent=1) + "\n")
+        arguments.out.write_text(json.dumps({**record, "rows": bench.as_record(rows)}, indent=1) + "\n")
     return 0
