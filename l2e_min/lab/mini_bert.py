@@ -148,9 +148,25 @@ def load_encoder(name: str | Path, *, dropout: float | None = 0.1, pooler: bool 
     Raises ``UserError`` where there is no such model, or the hub is out of reach.
     """
     from transformers import BertModel
+    from transformers.utils import logging
 
     options = {} if dropout is None else dict.fromkeys(("hidden_dropout_prob", "attention_probs_dropout_prob"), dropout)
-    return load_pretrained(BertModel, name, add_pooling_layer=pooler, **options), load_tokenizer(name)
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # else a page about the head that is left out, at every load
+    try:
+        model = load_pretrained(BertModel, name, add_pooling_layer=pooler, **options)
+    finally:
+        logging.set_verbosity(verbosity)
+    return model, load_tokenizer(name)
+
+
+def untrained_encoder(encoder: nn.Module) -> nn.Module:
+    """An encoder of the same configuration with random weights from the global generator, in evaluation mode."""
+    twin = type(encoder)(encoder.config, add_pooling_layer=encoder.pooler is not None).eval()
+    with torch.no_grad():  # pretraining began there, too
+        positions = twin.embeddings.position_embeddings.weight
+        positions.copy_(sinusoids(*positions.shape) * encoder.config.initializer_range)
+    return twin
 
 
 def shipped_bert() -> Path:

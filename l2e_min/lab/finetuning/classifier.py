@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.mini_bert import load_encoder
+from l2e_min.lab.mini_bert import load_encoder, untrained_encoder
 
 HEADS = ("mean", "cls")
 """Where the answer is read. "cls": the first token, as in W24 and all of BERT's fine-tuning. "mean": the mean over a
@@ -24,7 +24,7 @@ class Classifier(nn.Module):
         self.dropout = nn.Dropout(dropout)
         width = encoder.config.hidden_size
         self.out = nn.Linear(width * (4 if pair and head == "mean" else 1), n_outputs)
-        nn.init.normal_(self.out.weight, std=encoder.config.initializer_range)
+        nn.init.normal_(self.out.weight, std=0.02)  # BERT's; more would begin with answers, and wrong ones
         nn.init.zeros_(self.out.bias)
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
@@ -53,9 +53,10 @@ def build_classifier(model: str, n_outputs: int, *, pair: bool, head: str, seed:
 
     ``pretrained=False``: the same architecture with random weights, the control. Touches no global random state.
     """
-    encoder, tokenizer = load_encoder(model, pooler=head == "cls")
     with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)  # for a pooler that the model lacks
+        encoder, tokenizer = load_encoder(model, pooler=head == "cls")
         torch.manual_seed(seed)
-        if not pretrained:
-            encoder.apply(encoder._init_weights)
+        if not pretrained:  # a new one: `_init_weights` leaves what has been loaded as it is
+            encoder = untrained_encoder(encoder)
         return Classifier(encoder, n_outputs, pair=pair, head=head), tokenizer
