@@ -34,11 +34,24 @@ OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
     "learning-rate": ("learning_rate", float, "peak (default: the scale's own, 4e-3 for mini scales)"),
     "warmup-share": ("warmup_share", float, "share of the steps over which the learning rate rises (default 0.01)"),
     "weight-decay": ("weight_decay", float, "on matrices (default 0.1)"),
-    "precision": ("precision", str, "bf16 (autocast, default) or fp32"),
+    "precision": ("precision", str, "bf16 (autocast, default), fp16 (with a scaled loss) or fp32"),
+    "accumulate": ("accumulate", int, "pieces that a step's rows are cut into, to save memory (default 1)"),
     "device": ("device", str, "auto (default), cpu or cuda"),
     "validate-every": ("validate_every", int, "steps between looks at the validation loss (default 250; suite 50)"),
     "log-every": ("log_every", int, "steps a line of the log (default 25)"),
 }
+
+SWITCHES = {
+    "activation-checkpointing": "compute activations again for the backward pass instead of keeping them",
+    "compile": "compile the model's blocks with torch.compile",
+}
+
+
+def yes(word: str) -> bool:
+    """What a switch was set to, as a recorded command has it: True or False."""
+    if word not in ("True", "False"):
+        raise argparse.ArgumentTypeError(f"expected True or False, got {word!r}")
+    return word == "True"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -55,6 +68,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", nargs="+", type=int, metavar="N", help="with suite: these seeds of every scale")
     for option, (name, kind, text) in OPTIONS.items():
         parser.add_argument(f"--{option}", dest=name, type=kind, default=argparse.SUPPRESS, help=text)
+    for option, text in SWITCHES.items():
+        name, absent = option.replace("-", "_"), argparse.SUPPRESS
+        parser.add_argument(f"--{option}", dest=name, type=yes, nargs="?", const=True, default=absent, help=text)
     parser.add_argument("--out", required=True, metavar="DIR", help="the run's folder; new or empty, unless --resume")
     parser.add_argument("--checkpoint-every", type=int, default=500, metavar="N", help="steps (default 500)")
     parser.add_argument(

@@ -12,6 +12,9 @@ from l2e_min.lab.training.checkpoint import restore
 from l2e_min.lab.training.objective import token_loss, tokens_asked
 from l2e_min.lab.training.recipe import PretrainSettings
 
+BACKEND = "inductor"
+"""What compiles, where ``compile`` is asked for."""
+
 
 class Devices:
     """One device. ``ManyDevices`` does the same on several, of which this process is number ``rank`` of ``count``."""
@@ -40,9 +43,27 @@ class Devices:
 
     def prepare(self, model: nn.Module) -> None:
         """Makes the model ready for training; its optimizer is made after this."""
+        if self.settings.activation_checkpointing:
+            # Transformers' new name for it, and the one before 5.23.
+            enable = getattr(model, "activation_checkpointing_enable", model.gradient_checkpointing_enable)
+            enable({"use_reentrant": False})
+        if self.settings.compile:
+            layers = blocks(model)
+            # All blocks are one piece of code to the compiler, which gives up on code that it meets in too many forms.
+            limit = torch._dynamo.config.recompile_limit
+            torch._dynamo.config.recompile_limit = max(limit, 4 * len(layers))
+            for layer in layers:  # one by one: they are alike, so most are compiled once for all
+                layer.compile(backend=BACKEND)
+
+    def eager(self) -> contextlib.AbstractContextManager:
+        """Within the block nothing is compiled: for a first batch, which makes what later ones find, and for a look."""
+        return torch.compiler.set_stance("force_eager") if self.settings.compile else contextlib.nullcontext()
 
     def loss(self, model: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
         """``token_loss`` of this process's rows."""
+        if not model.training:  # not worth a compilation of its own
+            with self.eager():
+                return token_loss(model, inputs, targets, self.settings)
         return token_loss(model, inputs, targets, self.settings)
 
     def weights(self, targets: Sequence[Tensor]) -> list[float | Tensor]:
@@ -99,6 +120,12 @@ class Devices:
 
     def close(self) -> None:
         """Ends what was begun for several devices."""
+
+
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The transformer blocks of a model, first to last."""
+    lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
+    return list(max(lists, key=len))
 
 
 def devices_for(settings: PretrainSettings) -> Devices:

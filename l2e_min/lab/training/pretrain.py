@@ -7,7 +7,7 @@ some were asked for and, at the end, ``model/`` and ``result.json``.
 import math
 import time
 from collections.abc import Callable, Collection
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ def pretrain(
     optimizer = make_optimizer(model, settings)
     saved = {"model": model, "optimizer": optimizer}
     saved |= {name: extra for name, extra in extras.items() if hasattr(extra, "state_dict")}
+    saved |= {"scaler": devices.scaler} if devices.scaler.is_enabled() else {}
     sites = chosen_sites(model, settings.layers)
     log = TrainingLog(out / "training_log.csv")
     first = 0
@@ -97,7 +98,8 @@ def pretrain(
             pieces = [text.training.read(*rows) for rows in devices.own_rows(done)]
             inputs, targets = (torch.cat(side) for side in zip(*pieces, strict=True))  # (rows, context) each
             rate = learning_rate_at(done - 1, settings)
-            loss, norm = training_step(model, optimizer, inputs, targets, rate, settings, penalty, devices)
+            with devices.eager() if done == 1 else nullcontext():
+                loss, norm = training_step(model, optimizer, inputs, targets, rate, settings, penalty, devices)
             loss_sum += loss
             bar.update()
             if done % settings.log_every == 0:
