@@ -15,6 +15,9 @@ SIZES = {"train": 5000, "dev": 800, "test": 1600}
 Row = tuple[str, str | None, float, str]
 """First sentence, second sentence or None, label, source."""
 
+Fits = Callable[[int, np.ndarray], np.ndarray]
+"""fits(i, j): which of the items j (k,) may follow item i, (k,) bool."""
+
 
 def rng_of(*salt: str) -> np.random.Generator:
     """Random numbers that depend on these words alone."""
@@ -41,16 +44,16 @@ def rows(found: Sequence[Row], salt: str, regression: bool = False) -> Rows:
 
 def right_and_wrong(
     pairs: Sequence[tuple[Piece, str, str]],
-    group: Callable[[int], Hashable],
-    fits: Callable[[int, int], bool],
+    group: Sequence[Hashable],
+    fits: Fits,
     salt: str,
 ) -> list[Row]:
     """Each A with its own B (label 1) and with another's (label 0), each B too: neither side alone tells the label.
 
-    pairs: (piece that gives the source, A, B). group(i): wrong partners come from the same group. fits(i, j): whether
-    B of j is a wrong partner for A of i. Pairs for which no wrong partner is left take no part.
+    pairs: (piece that gives the source, A, B). group: wrong partners come from the same group. fits(i, j): which
+    B of the numbers j are wrong partners for A of i. Pairs for which no wrong partner is left take no part.
     """
-    wrong = deranged([group(i) for i in range(len(pairs))], fits, rng_of(salt, "wrong"))
+    wrong = deranged(group, fits, rng_of(salt, "wrong"))
     found: list[Row] = []
     for i, j in wrong.items():
         piece, first, second = pairs[i]
@@ -58,24 +61,32 @@ def right_and_wrong(
     return found
 
 
-def deranged(groups: Sequence[Hashable], fits: Callable[[int, int], bool], rng: np.random.Generator) -> dict[int, int]:
-    """A permutation of items inside their groups in which every i -> j fits; items that find no place are left out."""
+def deranged(groups: Sequence[Hashable], fits: Fits, rng: np.random.Generator) -> dict[int, int]:
+    """A permutation of items inside their groups in which every i -> j fits; items that find no place are left out.
+
+    A maximum matching of bipartite graphs: those left without a partner go, and the others are matched again.
+    """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import maximum_bipartite_matching
+
     members = defaultdict(list)
     for i, name in enumerate(groups):
         members[name].append(i)
     wrong: dict[int, int] = {}
     for items in members.values():
-        order = [items[k] for k in rng.permutation(len(items))]
-        to = dict(zip(order, order[1:] + order[:1], strict=True))
-        for i in order:  # mend by trading partners
-            for k in rng.permutation(len(order))[: 0 if fits(i, to[i]) else 200]:
-                other = order[k]
-                if fits(i, to[other]) and fits(other, to[i]):
-                    to[i], to[other] = to[other], to[i]
-                    break
-        while bad := next((i for i in to if not fits(i, to[i])), None):  # leave out: the one before takes its partner
-            before = next(i for i in to if to[i] == bad)
-            to[before] = to[bad]
-            del to[bad]
-        wrong.update(to)
+        left = np.array(items)[rng.permutation(len(items))]
+        while len(left):
+            columns = rng.permutation(left)
+            allowed = np.array([fits(i, columns) & (columns != i) for i in left])  # (k, k)
+            to = maximum_bipartite_matching(csr_array(allowed), perm_type="column")  # (k,): -1 without a partner
+            if (to >= 0).all():
+                wrong.update(zip(left.tolist(), columns[to].tolist(), strict=True))
+                break
+            left = left[to >= 0]
     return wrong
+
+
+def codes(values: Sequence[Hashable]) -> np.ndarray:
+    """(n,) int64: equal numbers for equal values."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) for value in values], dtype=np.int64)

@@ -7,13 +7,18 @@ side alone is at chance by construction. Wrong partners come from the same packa
 import re
 from collections import defaultdict
 
-from l2e_min.lab.finetuning.mini_glue.assemble import SIZES, by_part, right_and_wrong, rng_of, rows
+import numpy as np
+
+from l2e_min.lab.finetuning.mini_glue.assemble import SIZES, by_part, codes, right_and_wrong, rng_of, rows
 from l2e_min.lab.finetuning.mini_glue.pieces import Piece, Pieces, shuffled
 from l2e_min.lab.finetuning.task import Task
 
 
 def halves(pieces: Pieces) -> Task:
-    """Does B end the sentence that A begins? Cut between the words at 40 to 60 % of the sentence."""
+    """Does B end the sentence that A begins? Cut between the words at 40 to 60 % of the sentence.
+
+    Wrong partners are as long as the right ones, to a word: else halves of equal length would give the answer away.
+    """
     split = {}
     for part, found in by_part(pieces.sentences).items():
         rng, pairs = rng_of("halves", part), []
@@ -21,7 +26,7 @@ def halves(pieces: Pieces) -> Task:
             tokens = piece.text.split(" ")
             at = round(len(tokens) * rng.uniform(0.4, 0.6))
             pairs.append((piece, " ".join(tokens[:at]), " ".join(tokens[at:])))
-        split[part] = _split(pairs, f"halves/{part}")
+        split[part] = _split(pairs, f"halves/{part}", longer=1)
     return Task(
         "halves", "second half", "classification", "accuracy", ("another's", "its own"), **split, like="RTE",
         about="The first half of a sentence, and the second half of the same or of another sentence of its package. "
@@ -62,19 +67,21 @@ def paraphrase(pieces: Pieces) -> Task:
         keep = rng_of("paraphrase", part).permutation(len(pairs))[: SIZES[part] // 2]
         split[part] = _split([pairs[i] for i in keep], f"paraphrase/{part}", [names[i] for i in keep])
     return Task(
-        "paraphrase", "two descriptions", "classification", "accuracy", ("two things", "one thing"), **split, like="MRPC",
+        "paraphrase", "two descriptions", "classification", "accuracy", ("two things", "one thing"), **split,
+        like="MRPC",
         about="Two descriptions of a parameter, from two files: of parameters of the same name (masked in the text), "
         "or of different names. Every description stands as often with its like as with another.",
     )  # fmt: skip
 
 
-def _split(pairs: list[tuple[Piece, str, str]], salt: str, names: list[tuple[str, str]] | None = None):
+def _split(pairs: list[tuple[Piece, str, str]], salt: str, names: list[tuple[str, str]] | None = None, longer=99):
+    """Rows with wrong partners: same package, other file (or, where given, other name), `longer` by so many words."""
+    size = np.array([b.count(" ") for _, _, b in pairs])  # (n,)
     if names is None:
-        group = lambda i: pairs[i][0].package  # noqa: E731
-        fits = lambda i, j: pairs[i][0].source != pairs[j][0].source and pairs[i][1] != pairs[j][1]  # noqa: E731
+        group, apart = [piece.package for piece, _, _ in pairs], codes([piece.source for piece, _, _ in pairs])
     else:
-        group = lambda i: names[i][1]  # noqa: E731
-        fits = lambda i, j: names[i][0] != names[j][0]  # noqa: E731
+        group, apart = [package for _, package in names], codes([name for name, _ in names])
+    fits = lambda i, j: (apart[i] != apart[j]) & (np.abs(size[i] - size[j]) <= longer)  # noqa: E731
     return rows(right_and_wrong(pairs, group, fits, salt), salt)
 
 

@@ -1,64 +1,57 @@
-"""sts (STS-B's kind): how near do two sentences stand, from 0 (other packages) to 4 (neighbours)?"""
+"""sts (STS-B's kind): how near do two sentences stand, from 0 (other packages) to 3 (neighbours)?"""
 
 import itertools
 from collections import defaultdict
 
-from l2e_min.lab.finetuning.mini_glue.assemble import SIZES, by_part, rng_of, rows
+from l2e_min.lab.finetuning.mini_glue.assemble import SIZES, by_part, codes, deranged, rng_of, rows
 from l2e_min.lab.finetuning.mini_glue.pieces import Piece, Pieces
 from l2e_min.lab.finetuning.task import Task
 
-GRADES = 5
+GRADES = 4
 MOST = 18  # words of a sentence: two fit into a row
 NEAR = 1  # paragraphs apart that two neighbours may stand
 
 
 def sts(pieces: Pieces) -> Task:
-    """Every A stands once in every grade, and every B at most once: neither side alone tells the grade."""
+    """Every A and every B stands once in every grade: neither side alone tells it."""
     split = {}
     for part, found in by_part(pieces.sentences).items():
         short = [piece for piece in found if piece.text.count(" ") < MOST]
         split[part] = rows(graded(short, SIZES[part] // GRADES, part), f"sts/{part}", regression=True)
     return Task(
         "sts", "nearness", "regression", "spearman", (), **split, like="STS-B",
-        about="Two sentences and how near they stood: 4 one after the other, 3 in one file, 2 in one folder, 1 in one "
-        "package, 0 in two packages. Every first sentence stands once in every grade.",
+        about="Two sentences and how near they stood: 3 one after the other, 2 in one file, 1 in one package, "
+        "0 in two packages. Every sentence stands once in every grade.",
     )  # fmt: skip
 
 
-def grade(a: Piece, b: Piece) -> int:
-    """How near two sentences of different couples stand, from 0 to 3."""
-    if a.package != b.package:
-        return 0
-    if a.folder != b.folder:
-        return 1
-    return 2 if a.source != b.source else 3
-
-
 def graded(pieces: list[Piece], most: int, part: str) -> list[tuple[str, str, float, str]]:
-    """Rows (A, B, grade, source). A and its neighbour B (grade 4) are a couple; in the lower grades A stands with the
-    B of another couple, each B once a grade. A couple without a partner in some grade takes no part as A.
+    """Rows (A, B, grade, source). A and its neighbour B (grade 3) are a couple. In each lower grade every A stands with
+    the B of another couple, every B once; couples that find no partner in some grade are left out.
     """
     rng = rng_of("sts", part)
     couples = [pair if rng.random() < 0.5 else pair[::-1] for pair in neighbours(pieces)]
     couples = [couples[i] for i in rng.permutation(len(couples))]
-    shared = defaultdict(list)  # numbers of the couples by file, folder, package, and all
-    for k, (_, b) in enumerate(couples):
-        for name in (b.source, b.folder + "/", b.package, ""):
-            shared[name].append(k)
-    used: set[tuple[int, int]] = set()
-    found = []
-    for number, (a, _) in enumerate(couples):
-        partners = {4: number}
-        for g, name in ((3, a.source), (2, a.folder + "/"), (1, a.package), (0, "")):
-            free = [k for k in shared[name] if k != number and (g, k) not in used and grade(a, couples[k][1]) == g]
-            if free:
-                partners[g] = free[rng.integers(len(free))]
-        if len(partners) == GRADES:
-            used.update(partners.items())
-            found += [(a.text, couples[k][1].text, float(g), a.source) for g, k in partners.items()]
-        if len(found) >= most * GRADES:
+    while True:
+        partners = lower_grades([a for a, _ in couples], rng)
+        placed = [i for i in range(len(couples)) if all(i in found for found in partners)]
+        if len(placed) == len(couples) <= most:
             break
+        couples = [couples[i] for i in placed[: most if len(placed) == len(couples) else None]]
+    found = [(a.text, b.text, 3.0, a.source) for a, b in couples]
+    for level, partner in enumerate(partners):
+        found += [(a.text, couples[partner[i]][1].text, float(level), a.source) for i, (a, _) in enumerate(couples)]
     return found
+
+
+def lower_grades(places: list[Piece], rng) -> list[dict[int, int]]:
+    """Partners i -> j of the grades 0 to 2, by where they stand: in other packages, other files of one, in one file."""
+    package, file = (codes([getattr(piece, name) for piece in places]) for name in ("package", "source"))
+    return [
+        deranged([0] * len(places), lambda i, j: package[i] != package[j], rng),
+        deranged(package.tolist(), lambda i, j: file[i] != file[j], rng),
+        deranged(file.tolist(), lambda i, j: i != j, rng),
+    ]
 
 
 def neighbours(pieces: list[Piece]) -> list[tuple[Piece, Piece]]:
