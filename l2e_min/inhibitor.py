@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
+from torch.distributed import ProcessGroup
 
 from l2e_min.inhibition import PENALTY_FORMS, PenaltyInBackward, deactivate, ms_penalty
 from l2e_min.moments import RunningMoments
@@ -47,6 +48,12 @@ class Inhibitor:
             one backward pass the last is seen first.
         loss_scale: with ``"backward"``, what your loss is multiplied by before ``backward()``: a number such as 1/4
             for four accumulated batches, a function that returns it, or a ``torch.amp.GradScaler``.
+        sync: where ``torch.distributed`` runs several processes (DDP, FSDP), a batch is joint: moments, thresholds and
+            counts agree on all of them and are those of one process with all the inputs, and the average of their
+            gradients holds the penalty of the joint batch. One small all-reduce a site and batch, so all processes have
+            to run the same forward passes. Each process still has for itself: ``TopK(share=...)``, the variance inside
+            ``"invariant_log_ms"``, and the value that :meth:`penalty` returns, whose average is the joint penalty.
+        process_group: the processes that share a batch; None: all.
         checked: look at every batch from the host and raise FloatingPointError, naming the module, at a NaN or an
             infinity. Without it such a batch is left out of the moments and counted (``skipped`` in the report).
 
@@ -70,6 +77,8 @@ class Inhibitor:
         neuron_axes: int = 1,
         penalty_in: str = "loss",
         loss_scale: float | Callable | object = 1.0,
+        sync: bool = True,
+        process_group: ProcessGroup | None = None,
         checked: bool = False,
     ):
         if inhibition not in (*STRENGTHS, *PENALTY_FORMS):
@@ -89,7 +98,7 @@ class Inhibitor:
         RunningMoments(1, forget_after)  # and this a bad forget_after
         self.model, self.inhibition, self.weight, self.strength = model, inhibition, weight, strength
         self.start_after, self.forget_after, self.floor = start_after, forget_after, floor
-        self.neuron_axes = neuron_axes
+        self.neuron_axes, self.sync, self.process_group = neuron_axes, sync, process_group
         self.penalty_in, self.loss_scale, self.checked = penalty_in, loss_scale, checked
         self.retrieval = MovingThreshold(0.02) if retrieval is None else retrieval
         self.sites = find_sites(model, sites)
@@ -151,7 +160,7 @@ class Inhibitor:
             return deactivate(z, visit.mean, mask & visit.started, STRENGTHS[self.inhibition] * self.strength)
         if not with_gradient:
             return z
-        weight = self.weight * visit.started  # scalar; cheaper than clearing the mask
+        weight = self.weight * visit.part * visit.started  # scalar; cheaper than clearing the mask
         if not visit.with_gradient:
             raise RuntimeError(
                 f"the penalty of {where} was lost: reentrant checkpointing runs the forward pass without a graph; "
@@ -182,6 +191,7 @@ class Inhibitor:
         if name not in self.states:
             self.states[name] = SiteState(z.shape[-axes:], self.forget_after, self.retrieval)
         state = self.states[name]
+        state.sync, state.group = self.sync, self.process_group
         return state if state.moments.mean.device == z.device else state.to(z.device)
 
     def _loss_scale(self) -> float | Tensor:

@@ -66,24 +66,26 @@ class RunningMoments(nn.Module):
         Any centre gives the same moments on paper. One near the data keeps ``sum d^2 - (sum d)^2 / b`` from
         cancelling when the mean is large and the variance tiny.
         """
-        return torch.where(self.count > 0, self.mean, z[0].to(self.mean.dtype))
+        first = z[0].to(self.mean.dtype) if len(z) else self.mean
+        return torch.where(self.count > 0, self.mean, first)
 
     @torch.no_grad()
-    def update_from_sums(self, b: int, sums: BatchSums, centre: Tensor) -> Tensor:
-        """Lemma 3.2 from the sums of ``d = z - centre`` and ``d^2`` over a batch of ``b`` inputs.
+    def update_from_sums(self, b: int | Tensor, sums: BatchSums, centre: Tensor) -> Tensor:
+        """Lemma 3.2 from the sums of ``d = z - centre`` and ``d^2`` over a batch of ``b`` inputs (a number, or int64).
 
-        Returns a boolean scalar: whether the batch was finite and so was taken in.
+        Returns a boolean scalar: whether the batch was finite and not empty, and so was taken in.
         """
         batch_mean = sums.d / b  # (N,) mu' - centre
         batch_var = (sums.d2 / b - batch_mean.square()).clamp_min(0)  # (N,) v', divisor b
         count = self.count
         if self.forget_after is not None:  # W24 C.1: from batch n_f on, m = n_f * b
             count = torch.where(self.batches >= self.forget_after, self.forget_after * b, count)
-        ok = ((sums.d2 + sums.d).abs() < torch.inf).all()  # false for NaN, too
+        finite = ((sums.d2 + sums.d).abs() < torch.inf).all()  # false for NaN, too
+        ok = finite & (b > 0) if isinstance(b, Tensor) else finite
         # mu' - mu. Grouped so that nothing is lost where the centre is the mean, nor where the mean is still 0.
         self._combine(count, b, (centre - self.mean) + batch_mean, batch_var, ok)
         self.batches.add_(ok)
-        self.skipped.add_(~ok)
+        self.skipped.add_(~finite)
         return ok
 
     @torch.no_grad()

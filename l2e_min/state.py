@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from l2e_min.distributed import joint, processes
 from l2e_min.fused import BatchSums, batch_sums
 from l2e_min.fused_penalty import FORMS, penalty_walk
 from l2e_min.inhibition import ms_penalty
@@ -26,6 +27,7 @@ class Visit(NamedTuple):
     var: Tensor  # (N,) likewise
     tau: Tensor | None  # scalar, before it moved; None for top-k
     started: Tensor  # boolean scalar: whether inhibition had started
+    part: float | Tensor = 1.0  # of the joint batch's mean penalty, by SiteState._take_in
     sample: Tensor | None = None  # (N,) sum of some of the batch's inputs
     with_gradient: bool = True  # whether the forward pass recorded a graph
 
@@ -44,6 +46,7 @@ class SiteState(nn.Module):
 
     def __init__(self, neuron_shape: Sequence[int], forget_after: int | None, retrieval: nn.Module):
         super().__init__()
+        self.sync, self.group = True, None  # whether a batch is joint with that of other processes, and of which group
         self.neuron_shape = torch.Size(neuron_shape)
         if len(self.neuron_shape) > 1:  # N alone would not tell 4 x 6 from 6 x 4
             self.register_buffer("shape_of_neurons", torch.tensor(self.neuron_shape))
@@ -81,13 +84,13 @@ class SiteState(nn.Module):
         """
         flat = self.moments.flat(z)  # (b, N)
         visit = self._judge(start_after)._replace(with_gradient=with_gradient)
-        if len(flat) == 0:
+        if len(flat) == 0 and self._processes() == 1:
             return visit, torch.zeros_like(z, dtype=torch.bool)
-        if not torch.compiler.is_compiling():
-            self.visits.append(visit._replace(sample=self._sample(flat)))
         centre = self.moments.centre(flat)
         mask, selected, sums = self._select(z, flat, centre, visit, floor)
-        self._take_in(flat, centre, sums, selected)
+        visit = visit._replace(part=self._take_in(flat, centre, sums, selected))
+        if not torch.compiler.is_compiling():
+            self.visits.append(visit._replace(sample=self._sample(flat)))
         return visit, mask
 
     def penalty_gradient(self, z: Tensor, form: str, floor: float, start_after: int) -> tuple[Tensor, Tensor]:
@@ -99,15 +102,15 @@ class SiteState(nn.Module):
         visit = self._judge(start_after)
         if form not in FORMS or visit.tau is None or len(flat) == 0 or z.dtype == torch.float64:
             # What cannot be had in one walk, or in float32: by the public function and autograd.
-            _, mask = self.observe(z, floor, start_after)
+            visit, mask = self.observe(z, floor, start_after)
             with torch.enable_grad():
                 z = z.detach().requires_grad_()
                 (gradient,) = torch.autograd.grad(ms_penalty(z, visit.mean, visit.var, mask, form), z)
-            return gradient, visit.started
+            return gradient, visit.part * visit.started
         centre = self.moments.centre(flat)
         walk = penalty_walk(flat, centre, visit.var, denominator(visit.var, floor), visit.tau, form)
-        self._take_in(flat, centre, walk.sums, walk.selected)
-        return walk.half_gradient.view(z.shape), 2 * visit.started / walk.selected.clamp_min(1)
+        part = self._take_in(flat, centre, walk.sums, walk.selected)
+        return walk.half_gradient.view(z.shape), 2 * part * visit.started / walk.selected.clamp_min(1)
 
     def _judge(self, start_after: int) -> Visit:
         """By what the next batch is judged."""
@@ -116,13 +119,27 @@ class SiteState(nn.Module):
         tau = self.retrieval.tau if isinstance(self.retrieval, MovingThreshold) else None
         return Visit(moments.mean.clone(), moments.var.clone(), tau, started)
 
-    def _take_in(self, flat: Tensor, centre: Tensor, sums: BatchSums, selected: Tensor) -> None:
-        """Moves the moments, the share and the threshold by a batch with so many selected pairs."""
+    def _take_in(self, flat: Tensor, centre: Tensor, sums: BatchSums, selected: Tensor) -> float | Tensor:
+        """Moves the moments, the share and the threshold by a batch with so many selected pairs.
+
+        Returns what a mean over this process's selected pairs has to be multiplied by, so that the average over all
+        processes, which is what DDP and FSDP make of gradients, is the mean over the pairs of the joint batch.
+        """
+        n, pairs, part = len(flat), flat.numel(), 1.0
+        if (count := self._processes()) > 1:
+            own = selected.clamp_min(1)
+            n, selected, sums = joint(n, selected, sums, centre - self.moments.mean, self.group)
+            pairs, centre = n.clamp_min(1) * flat.shape[1], self.moments.mean
+            part = count * own / selected.clamp_min(1)
         ready = self.moments.count > 1  # before this batch: without a variance nothing could be selected
-        ok = self.moments.update_from_sums(len(flat), sums, centre)
-        self.share.copy_(selected / flat.numel())
+        ok = self.moments.update_from_sums(n, sums, centre)
+        self.share.copy_(selected / pairs)
         if isinstance(self.retrieval, MovingThreshold):
             self.retrieval.move(self.share, ok & ready)
+        return part
+
+    def _processes(self) -> int:
+        return processes(self.group) if self.sync else 1
 
     @torch.no_grad()
     def recall(self, z: Tensor, floor: float) -> tuple[Visit | None, Tensor]:
@@ -144,11 +161,14 @@ class SiteState(nn.Module):
 
         tau = None if kept[0].tau is None else chosen("tau")
         known = any(visit.with_gradient for visit in kept)
-        visit = Visit(chosen("mean"), chosen("var"), tau, chosen("started"), chosen("sample"), known)
+        visit = Visit(chosen("mean"), chosen("var"), tau, chosen("started"), with_gradient=known)
         return visit, self._select(z, flat, visit.mean, visit, floor)[0]
 
     def _select(self, z: Tensor, flat: Tensor, centre: Tensor, visit: Visit, floor: float):
         """The mask in the shape of ``z``, how many pairs it selects, and the batch's sums about ``centre``."""
+        if len(flat) == 0:  # of this process; others may have inputs
+            mask = torch.zeros_like(z, dtype=torch.bool)
+            return mask, torch.count_nonzero(mask), batch_sums(flat, centre)
         if visit.tau is not None:  # phi and the comparison ride along with the sums
             sums = batch_sums(flat, centre, denominator(visit.var, floor), visit.tau)
             return sums.mask.view(z.shape), sums.selected.sum(), sums
