@@ -1,5 +1,7 @@
-"""Scoring multiple choice: planted models, a slow loop without batches or caches, intervals, hard and easy, bad input."""
+"""Scoring multiple choice: planted models, a slow loop without batches or caches, intervals, bad input."""
 
+from dataclasses import replace
+from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
@@ -114,8 +116,8 @@ def test_a_model_that_knows_nothing_scores_chance(tokenizer):
 def test_shuffled_answers_give_chance(tokenizer):
     honest = task("pmi", items=200)
     rng = np.random.default_rng(3)
-    mixed = tuple(Item(i.context, i.choices, int(a), i.source, i.family)
-                  for i, a in zip(honest.items, rng.permutation([i.answer for i in honest.items]), strict=True))  # fmt: skip
+    answers = rng.permutation([item.answer for item in honest.items])
+    mixed = tuple(replace(item, answer=int(a)) for item, a in zip(honest.items, answers, strict=True))
     shuffled = ChoiceTask("shuffled", "", "pmi", 0, mixed)
     scores = evaluate(Planted(knows(tokenizer, [honest])), tokenizer, [honest, shuffled])
     assert scores["planted"].accuracy == 1
@@ -193,7 +195,7 @@ def test_evaluate_equals_a_slow_loop(tokenizer, shots):
             choices = [tokenizer(c).input_ids for c in item.choices]
             for shown in range(len(item.examples), -1, -1):
                 examples = [tokenizer(e + BETWEEN).input_ids for e in item.examples[len(item.examples) - shown :]]
-                context = [BEGIN, *sum(examples, []), *tokenizer(item.context).input_ids]
+                context = [BEGIN, *chain(*examples), *tokenizer(item.context).input_ids]
                 if len(context) + max(map(len, choices)) - 1 <= 32:
                     break
             value = [slow(model, context, c) - (slow(model, [BEGIN], c) if one.score == "pmi" else 0) for c in choices]

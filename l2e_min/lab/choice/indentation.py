@@ -32,7 +32,7 @@ def indentation(pool: Sequence[Document], rng: np.random.Generator, short: bool 
             if width not in WIDTHS or cut < max(most / 2, behind) or document.text[cut - 1].isspace():
                 continue
             context = _whole_lines(context_before(document.text, cut, most))
-            if not context or any(len(indent) % 4 for indent in _INDENT.findall(context)):
+            if len(context) < most / 2 or any(len(indent) % 4 for indent in _INDENT.findall(context)):
                 continue  # lines aligned with a bracket above follow another rule
             choices = {w: f"\n{' ' * w}{match[2]}" for w in WIDTHS}
             wrong = tuple(choices[w] for w in WIDTHS if w != width)
@@ -44,4 +44,4 @@ def indentation(pool: Sequence[Document], rng: np.random.Generator, short: bool 
 def _whole_lines(context: str) -> str:
     """From the first line break on: a line that is cut has no indentation."""
     start = context.find("\n")
-    return context[start:] if start >= 0 and context[start:].strip() else ""
+    return context[start:] if start >= 0 else ""

@@ -18,7 +18,7 @@ from l2e_min.lab.choice.item import CHANCE, ChoiceTask
 from l2e_min.lab.choice.tasks import choice_tasks
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_pythia import load_suite, parameter_counts
-from l2e_min.lab.study.record import rounded
+from l2e_min.lab.record import rounded
 from l2e_min.lab.training.run_folder import versions
 
 SUITE = {"32x2": (0, 1, 2), "64x3": (0, 1, 2), "128x4": (0, 1), "192x5": (0,), "256x6": (0,)}

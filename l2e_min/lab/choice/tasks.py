@@ -82,6 +82,7 @@ def _make(names: Sequence[str], corpus: Corpus, items: int, shots: int, seed: in
     documents = pool(corpus)
     drafts = {name: _drafts(name, documents, seed, short=False)[: SPARE * items] for name in names}
     shorter = {name: _drafts(name, documents, seed, short=True)[: MANY * shots] if shots else [] for name in names}
+    shorter = {name: list({d.context + d.right: d for d in these}.values()) for name, these in shorter.items()}
     seen = _seen([*drafts.values(), *shorter.values()], corpus)
     return [
         _task(name, [d for d in drafts[name] if d not in seen], [d for d in shorter[name] if d not in seen],
