@@ -35,16 +35,16 @@ def halves(pieces: Pieces) -> Task:
 
 
 def match(pieces: Pieces) -> Task:
-    """Does a summary describe the function with this signature? The function's name is left out."""
+    """Does a summary describe the function with this signature?"""
     split = {}
     for part, found in by_part(pieces.summaries).items():
         pairs = []
         for piece in shuffled([p for p in found if _telling(p.key)], "match")[: SIZES[part] // 2]:
-            pairs.append((piece, "def f" + piece.key, piece.text))
+            pairs.append((piece, "def " + piece.key, piece.text))
         split[part] = _split(pairs, f"match/{part}")
     return Task(
         "match", "signature and summary", "classification", "accuracy", ("another's", "its own"), **split, like="QNLI",
-        about="A Python function's signature without its name, and the first sentence of its docstring or of that of "
+        about="A Python function's name and signature, and the first sentence of its docstring or of that of "
         "another function of its package. Every text stands once with its own and once with another's.",
     )  # fmt: skip
 

@@ -156,7 +156,10 @@ def comments(code: str) -> str:
 
 
 def functions(code: str) -> Iterator[tuple[str, str]]:
-    """(signature, docstring) of everything that has a docstring; modules and classes have the signature ""."""
+    """(signature, docstring) of everything that has a docstring; modules and classes have the signature "".
+
+    A signature is "name(arguments) -> type".
+    """
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError):
@@ -166,7 +169,7 @@ def functions(code: str) -> Iterator[tuple[str, str]]:
             doc = ast.get_docstring(node)
             if doc and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
                 returns = f" -> {ast.unparse(node.returns)}" if node.returns else ""
-                yield f"({ast.unparse(node.args)}){returns}", doc
+                yield f"{node.name}({ast.unparse(node.args)}){returns}", doc
             elif doc:
                 yield "", doc
 
