@@ -12,9 +12,6 @@ EXAMPLE = "l2e finetune --task accept --method plain memel --seeds 3 --out runs/
 RATES = {"mean": (2e-3, 1e-3, 5e-4), "cls": (5e-5, 4e-5, 3e-5, 2e-5)}
 """Learning rates of the search, by head: a mini BERT's, and W24's for BERT-base."""
 
-SMALL = ["rte", "mrpc", "stsb", "cola"]
-"""GLUE's tasks with few training rows: a run takes minutes on one GPU."""
-
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the model, the tasks, the methods and the size of the comparison."""
@@ -55,6 +52,7 @@ def run(arguments: argparse.Namespace) -> int:
     from l2e_min.lab.finetuning.protocol import ALL_TITLES, Protocol
     from l2e_min.lab.finetuning.run import FineTuneSettings
     from l2e_min.lab.finetuning.table import as_text
+    from l2e_min.lab.finetuning.tasks import load_tasks
     from l2e_min.lab.mini_bert import shipped_bert
 
     cuda = torch.cuda.is_available()
@@ -88,24 +86,3 @@ def run(arguments: argparse.Namespace) -> int:
     print(as_text(rows, protocol, tasks))
     print(f"\nall runs: {arguments.out}")
     return 0
-
-
-def load_tasks(names: list[str], folders: list[Path]) -> list:
-    """The tasks named, then those in folders. UserError: a name that is none, or given twice."""
-    from l2e_min.lab.finetuning.glue import GLUE, glue_task
-    from l2e_min.lab.finetuning.mini_glue import MINI_GLUE, mini_task
-    from l2e_min.lab.finetuning.tsv import folder_task
-
-    groups = {"mini": list(MINI_GLUE), "glue": list(GLUE), "glue-small": SMALL}
-    wanted = [name for given in names for name in groups.get(given, [given])]
-    for name in wanted:
-        if name not in MINI_GLUE and name not in GLUE:
-            raise UserError(
-                f"no task {name!r}; expected some of {', '.join((*MINI_GLUE, *GLUE, *groups))}, or --task-dir"
-            )
-    tasks = [mini_task(name) if name in MINI_GLUE else glue_task(name) for name in dict.fromkeys(wanted)]
-    tasks += [folder_task(folder) for folder in folders]
-    twice = {task.name for task in tasks if sum(task.name == other.name for other in tasks) > 1}
-    if twice:
-        raise UserError(f"two tasks are called {', '.join(sorted(twice))}: rename a folder")
-    return tasks
