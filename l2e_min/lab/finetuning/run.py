@@ -74,9 +74,18 @@ class FineTuned:
 Step = Callable[[int, nn.Module, dict[str, Tensor], Tensor], None]
 """Called after every step with its number from 1, the model, and the step's batch: inputs and labels."""
 
+Before = Callable[[int, nn.Module, dict[str, Tensor], Tensor, torch.optim.Optimizer], None]
+"""Called before every step with the same and the optimizer; must leave weights, optimizer and random state alone."""
+
 
 def fine_tune(
-    task: Task, model: str, settings: FineTuneSettings, *, after_step: Step | None = None, progress: bool = False
+    task: Task,
+    model: str,
+    settings: FineTuneSettings,
+    *,
+    before_step: Before | None = None,
+    after_step: Step | None = None,
+    progress: bool = False,
 ) -> FineTuned:
     """Fine-tunes the encoder ``model`` (a folder or hub:NAME) on a task, and scores the last weights.
 
@@ -107,6 +116,8 @@ def fine_tune(
         for epoch in range(s.epochs):
             for rows in data.epoch(s.batch, s.seed, epoch):
                 inputs, labels = to_device(data.batch(rows, pad_to), s.device)
+                if before_step is not None:
+                    before_step(done + 1, classifier, inputs, labels, optimizer)
                 classifier.train()
                 with autocast(s):
                     logits = classifier(**inputs)
