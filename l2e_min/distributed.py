@@ -11,7 +11,7 @@ from torch import Tensor
 from l2e_min.fused import BatchSums
 
 
-def processes(group: dist.ProcessGroup | None = None) -> int:
+def processes(group: "dist.ProcessGroup | None" = None) -> int:
     """How many processes share a batch; 1 where ``torch.distributed`` is not in use."""
     if not dist.is_available() or not dist.is_initialized():
         return 1
@@ -20,7 +20,7 @@ def processes(group: dist.ProcessGroup | None = None) -> int:
 
 @torch.no_grad()
 def joint(
-    n: int, selected: Tensor, sums: BatchSums, shift: Tensor, group: dist.ProcessGroup | None = None
+    n: int, selected: Tensor, sums: BatchSums, shift: Tensor, group: "dist.ProcessGroup | None" = None
 ) -> tuple[Tensor, Tensor, BatchSums]:
     """Inputs, selected pairs and sums of the joint batch.
 

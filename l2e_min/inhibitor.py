@@ -6,7 +6,6 @@ from functools import partial
 
 import torch
 from torch import Tensor, nn
-from torch.distributed import ProcessGroup
 
 from l2e_min.inhibition import PENALTY_FORMS, PenaltyInBackward, deactivate, ms_penalty
 from l2e_min.moments import RunningMoments
@@ -78,7 +77,7 @@ class Inhibitor:
         penalty_in: str = "loss",
         loss_scale: float | Callable | object = 1.0,
         sync: bool = True,
-        process_group: ProcessGroup | None = None,
+        process_group: "torch.distributed.ProcessGroup | None" = None,
         checked: bool = False,
     ):
         if inhibition not in (*STRENGTHS, *PENALTY_FORMS):
