@@ -1,4 +1,8 @@
-"""Indentation: where does the next line of Python begin?"""
+"""Indentation: where does the next line of Python begin?
+
+About seven in ten begin where the line above begins: a model that copies is far above chance, and only what it scores
+beyond that is grammar.
+"""
 
 import re
 from collections.abc import Sequence

@@ -88,7 +88,7 @@ def summary(rows: Sequence[dict]) -> list[dict]:
                 by_scale.setdefault(row["scale"], []).append(row["tasks"][task]["accuracy"])
             entry = {"shots": shots, "task": task, "models": len(these)}
             entry["by_scale"] = {scale: float(np.mean(values)) for scale, values in by_scale.items()}
-            entry["above_chance"] = sum(row["tasks"][task]["low"] > CHANCE for row in these)
+            entry["above_chance"] = sum(bool(row["tasks"][task]["low"] > CHANCE) for row in these)
             entry["hard"] = task in hard if hard else None
             if len(by_scale) > 2:
                 x = [np.log10(row["parameters"]) for row in these]
