@@ -62,7 +62,8 @@ class Method:
         if self.name == "plain":
             return None
         if self.name == "l2e":
-            return Inhibitor(encoder, "middle-2", MovingThreshold(self.share), "log_ms", weight=self.weight)
+            retrieval = MovingThreshold(self.share)
+            return Inhibitor(encoder, "middle-2", retrieval, "log_ms", weight=self.weight, sync=False)
         return Inhibitor(
             encoder,
             middle_blocks(encoder),
@@ -70,6 +71,7 @@ class Method:
             DEACTIVATING[self.name],
             strength=self.strength,
             neuron_axes=2 if self.reading == "entry" else 1,
+            sync=False,  # processes of `compare` share out runs, not batches
         )
 
 
