@@ -11,6 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,7 @@ def make(
     about = rounded(
         {
             "task": task.name,
+            "train_rows": len(task.train),
             "texts": fingerprint(task),
             "model": model if model.startswith("hub:") else Path(model).name,
             "learning_rate": rate,
@@ -163,15 +165,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("--model", metavar="MODEL", default=str(shipped_bert()), help="folder or hub:NAME (default: what ships)")
     add("--task", default="accept", metavar="NAME", help="a task of l2e finetune (default: accept)")
+    add("--train-rows", type=int, metavar="N", help="take the first N training rows (default: all)")
     add("--seeds", type=int, default=5, metavar="N", help="seeds of each method (default: 5)")
     add("--rate", type=float, default=RATE, metavar="X", help=f"learning rate (default: {RATE:g})")
     add("--every", type=int, default=EVERY, metavar="N", help=f"steps between two looks (default: {EVERY})")
     add("--out", type=Path, default=RECORD, metavar="FILE")
     a = parser.parse_args(arguments)
     try:
-        if a.seeds < 1:
-            raise UserError(f"--seeds takes a number of at least 1, got {a.seeds}")
-        record = make(load_tasks([a.task])[0], a.model, a.out, seeds=range(a.seeds), rate=a.rate, every=a.every)
+        if a.seeds < 1 or (a.train_rows or 2) < 2:
+            raise UserError("--seeds takes a number of at least 1, --train-rows of at least 2")
+        (task,) = load_tasks([a.task])
+        task = replace(task, train=task.train.take(range(min(a.train_rows or len(task.train), len(task.train)))))
+        record = make(task, a.model, a.out, seeds=range(a.seeds), rate=a.rate, every=a.every)
         if a.seeds > 1:
             print(as_text(record["rows"]))
     except UserError as error:
