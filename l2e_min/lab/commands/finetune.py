@@ -42,7 +42,8 @@ def run(arguments: argparse.Namespace) -> int:
     """Fine-tunes, prints the table and returns 0."""
     if not arguments.task and not arguments.task_dir:
         raise UserError("give --task NAME or --task-dir DIR (see: l2e finetune --help)")
-    if arguments.seeds < 1 or arguments.trials < 0 or (arguments.train_rows or 2) < 2:
+    few = arguments.train_rows is not None and arguments.train_rows < 2
+    if arguments.seeds < 1 or arguments.trials < 0 or few:
         raise UserError("--seeds takes a number of at least 1, --trials of at least 0, --train-rows of at least 2")
     if arguments.out.exists() and not arguments.out.is_dir():
         raise UserError(f"--out {arguments.out} is not a folder")

@@ -22,7 +22,8 @@ class Encoded:
     """
 
     def __init__(self, rows: Rows, tokenizer, task: Task):
-        cut = {"truncation": True, "max_length": task.max_tokens}
+        self.most = min(task.max_tokens, tokenizer.model_max_length)  # tokens a row may have
+        cut = {"truncation": True, "max_length": self.most}
         texts = [list(rows.first)] if rows.second is None else [list(rows.first), list(rows.second)]
         found = tokenizer(*texts, **cut)
         self.ids, self.types = found["input_ids"], found["token_type_ids"]

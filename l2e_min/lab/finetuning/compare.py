@@ -27,11 +27,14 @@ def compare(tasks: Sequence[Task], model: str, protocol: Protocol, out: Path, *,
     process = PartialState()
     name = "runs.jsonl" if process.process_index == 0 else f"runs-{process.process_index}.jsonl"
     out.mkdir(parents=True, exist_ok=True)
-    record = Record(out / name, header_of(model, protocol))
+    record, weights = Record(out / name, header_of(model, protocol)), weights_of(model)
     for step in ("first", "reported"):
         process.wait_for_everyone()
         rows = read_rows(out)
+        if any(row.get("weights", weights) != weights for row in rows):  # rows from before this entry have none
+            raise UserError(f"the runs in {out} are of another model under the name {model}; choose another folder")
         todo = [(task, s) for task, s in runs_of(tasks, protocol, step, rows) if not made(rows, task, s)]
+        process.wait_for_everyone()  # until all have read: a run that is finished by then would change who makes which
         for number, (task, settings) in enumerate(todo):
             if number % process.num_processes != process.process_index:
                 continue
@@ -39,7 +42,8 @@ def compare(tasks: Sequence[Task], model: str, protocol: Protocol, out: Path, *,
                 method = settings.method
                 print(f"{step} {number + 1}/{len(todo)}: {task.name} {method.name} k={method.k} D={method.strength:g} "
                       f"{method.reading} rate {settings.learning_rate:g} seed {settings.seed}", flush=True)  # fmt: skip
-            record.add(row_of(task, settings, fine_tune(task, model, settings, progress=progress)))
+            row = row_of(task, settings, fine_tune(task, model, settings, progress=progress))
+            record.add({**row, "weights": weights})
     process.wait_for_everyone()
     return read_rows(out)
 
@@ -88,6 +92,15 @@ def header_of(model: str, protocol: Protocol) -> dict:
         "settings": base,
         "versions": versions(),
     }
+
+
+def weights_of(model: str) -> str:
+    """Tells models in folders of the same name apart: a hash of the weights; "" for the hub, whose names are unique."""
+    digest = hashlib.sha256()
+    files = [] if model.startswith("hub:") else sorted(Path(model).glob("*.safetensors"))
+    for file in files:
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16] if files else ""
 
 
 def fingerprint(task: Task) -> str:

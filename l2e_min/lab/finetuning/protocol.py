@@ -17,6 +17,7 @@ import numpy as np
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.finetuning.methods import TITLES, Method
 from l2e_min.lab.finetuning.run import FineTuneSettings
+from l2e_min.lab.record import rounded
 
 TUNED = {"memel_tune": "memel", "plain_tune": "plain"}
 """Methods with further trials, and what they are a setting of."""
@@ -118,7 +119,7 @@ class Protocol:
 
 def find(rows: Sequence[dict], settings: FineTuneSettings) -> dict | None:
     """The row of a run, None where it has not been made."""
-    key = settings.key()
+    key = rounded(settings.key())  # as a record keeps it
     return next((row for row in rows if all(row.get(name) == value for name, value in key.items())), None)
 
 

@@ -101,7 +101,7 @@ def fine_tune(
     )
     classifier.to(s.device)
     data = Encoded(task.train, tokenizer, task)
-    pad_to = task.max_tokens if s.method.reading == "entry" else None
+    pad_to = data.most if s.method.reading == "entry" else None
     steps = s.epochs * math.ceil(len(data) / s.batch)
     optimizer = make_optimizer(classifier, s)
     schedule = get_linear_schedule_with_warmup(optimizer, round(s.warmup_share * steps), steps)
