@@ -2,15 +2,28 @@
 
 import numpy as np
 
+from l2e_min.lab.finetuning.split import part_of
 from l2e_min.lab.text.document import Corpus, Document
 
 PACKAGES = ("stdlib", "scipy", "sklearn", "networkx", "torch", "transformers")
 FUNCTION = ("the", "of", "in", "is", "for", "with", "a", "to", "and", "by")
+FILES = {"train": 6, "dev": 2, "test": 3}
 NAMES = ("axis", "alpha", "nodes", "weight", "tol", "solver", "shape", "graph")
 
 
-def small_corpus(files: int = 10, seed: int = 0) -> Corpus:
-    """`files` docstring files and as many Python files of each of six packages."""
+def sources(stem: str) -> list[str]:
+    """Names of files such that each part of the split has some: `FILES`."""
+    found = {part: [] for part in FILES}
+    for number in range(400):
+        name = f"{stem}{number}.py"
+        part = part_of(name)
+        if len(found[part]) < FILES[part]:
+            found[part].append(name)
+    return [name for names in found.values() for name in names]
+
+
+def small_corpus(seed: int = 0) -> Corpus:
+    """Docstring files and Python files of six packages, `FILES` of each."""
     rng = np.random.default_rng(seed)
     syllables = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
     vocabulary = ["".join(rng.choice(syllables, 3)) for _ in range(1200)]
@@ -25,15 +38,15 @@ def small_corpus(files: int = 10, seed: int = 0) -> Corpus:
     def paragraph() -> str:
         return "\n".join(sentence(int(rng.integers(8, 17))) for _ in range(3))
 
+    def function() -> str:
+        name, one, two = rng.choice(vocabulary, 3)
+        return f'def {name}(self, {one}, {two}=1):\n    """{sentence(8)}"""\n    # {sentence(9)}\n    return 0\n'
+
     documents = []
     for package in PACKAGES:
-        for number in range(files):
+        for source in sources(f"{package}/notes"):
             text = "\n\n".join([paragraph(), described(), paragraph(), paragraph()])
-            documents.append(Document(text, f"{package}/part{number % 3}/notes{number}.py", "docstrings"))
-            code = "\n".join(
-                f'def {rng.choice(vocabulary)}(self, {rng.choice(vocabulary)}, {rng.choice(vocabulary)}=1):\n'
-                f'    """{sentence(8)}"""\n    # {sentence(9)}\n    return 0\n'
-                for _ in range(4)
-            )  # fmt: skip
-            documents.append(Document(code, f"{package}/part{number % 3}/code{number}.py", "python"))
+            documents.append(Document(text, source, "docstrings"))
+        for source in sources(f"{package}/code"):
+            documents.append(Document("\n".join(function() for _ in range(4)), source, "python"))
     return Corpus("small", documents[::2], documents[1::2])

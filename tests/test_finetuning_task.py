@@ -131,7 +131,7 @@ def test_chunks_of_a_file_are_in_one_part_and_shares_are_as_stated():
 
 
 def test_parts_hold_every_document_once_and_no_file_twice():
-    corpus = small_corpus(4)
+    corpus = small_corpus()
     reserved = (Document("kept for feature rows", "stdlib/kept.py", "python"),)
     split = parts(Corpus("small", corpus.train, corpus.validation, reserved))
     assert tuple(split) == PARTS
