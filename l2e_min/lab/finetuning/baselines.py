@@ -12,6 +12,7 @@ import json
 import platform
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -129,6 +130,11 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
+def first_rows(task: Task, n: int) -> Task:
+    """The task with its first ``n`` training rows."""
+    return replace(task, train=task.train.take(range(min(n, len(task.train)))))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     from l2e_min.lab.finetuning.mini_glue import MINI_GLUE, mini_glue
@@ -137,10 +143,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
                                      formatter_class=argparse.RawDescriptionHelpFormatter)  # fmt: skip
     parser.add_argument("--out", type=Path, default=RECORD, help=f"the record (default: {RECORD.name})")
     parser.add_argument("--tasks", nargs="+", metavar="NAME", help=f"of {', '.join(MINI_GLUE)} (default: all)")
+    parser.add_argument("--train-rows", type=int, default=3000, metavar="N",
+                        help="first training rows of a task (default: 3000, as in chapter 6)")  # fmt: skip
     parser.add_argument("--seed", type=int, default=0, help="of boosted trees and bootstrap (default: 0)")
     chosen = parser.parse_args(arguments)
     try:
-        result = record(mini_glue(chosen.tasks), chosen.out, chosen.seed)
+        tasks = [first_rows(task, chosen.train_rows) for task in mini_glue(chosen.tasks)]
+        result = record(tasks, chosen.out, chosen.seed)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
