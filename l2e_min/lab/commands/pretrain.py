@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import shlex
 import sys
 from pathlib import Path
@@ -76,6 +77,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--snapshots", action="store_true", help="keep the weights after 1, 2, 4, 8, ... steps for good"
     )
+    parser.add_argument(
+        "--shard",
+        action="store_true",
+        help="under torchrun: spread the model, too, over the devices (FSDP)",
+    )
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out, settings as they were")
     parser.add_argument(
         "--export",
@@ -103,12 +109,15 @@ def run(arguments: argparse.Namespace) -> int:
     for option in ("scales", "seeds"):
         if getattr(arguments, option) is not None:
             raise UserError(f"--{option} is for a suite: l2e pretrain suite --{option} ...")
+    main = os.environ.get("RANK", "0") == "0"  # of the processes of one run the one that writes and speaks
     if arguments.resume:
         settings = settings_to_resume(out, given)
-    elif out.is_dir() and any(out.iterdir()):
+    elif main and out.is_dir() and any(out.iterdir()):
         raise UserError(f"--out {out} is not empty; add --resume to go on with the run in it, or choose another folder")
     else:
         settings = PretrainSettings(**given)
+    if arguments.export and settings.method == "linear":
+        raise UserError("method linear cannot be exported: its MLPs are not those of the architecture")
     from l2e_min.lab.training.pretrain import pretrain  # after the checks: it is slow to import
 
     try:
@@ -118,16 +127,22 @@ def run(arguments: argparse.Namespace) -> int:
             checkpoint_every=arguments.checkpoint_every,
             snapshots=snapshot_steps(settings.steps) if arguments.snapshots else (),
             progress=not arguments.quiet,
+            shard=arguments.shard,
         )
     except Interrupted as stop:
+        if not main:
+            return stop.status
         again = ["l2e", "pretrain", "--out", str(out), "--checkpoint-every", str(arguments.checkpoint_every)]
         again += ["--export", arguments.export] if arguments.export else []
         again += ["--snapshots"] if arguments.snapshots else []
+        again += ["--shard"] if arguments.shard else []
         print(
             f"stopped after step {stop.step} of {settings.steps}, saved; go on with:\n  {shlex.join(again)} --resume",
             file=sys.stderr,
         )
         return stop.status
+    if not main:
+        return 0
     line = f"{settings.size} {settings.method}, seed {settings.seed}: {settings.steps} steps, {result['tokens']} tokens"
     line += f"; validation loss {result['validation_loss']:.3f} nats a token"
     if "validation_bits_per_byte" in result:
@@ -150,6 +165,8 @@ def run_suite(arguments: argparse.Namespace, out: Path, given: dict) -> int:
     for name, instead in {"size": "--scales", "seed": "--seeds", "data_seed": "", "method": ""}.items():
         if name in given:
             raise UserError(f"--{name.replace('_', '-')} is for a single run" + (f"; use {instead}" if instead else ""))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 or arguments.shard:
+        raise UserError("a suite trains its small models one after another, in one process; start it without torchrun")
     runs = plan(arguments.scales, arguments.seeds)
     every, progress = arguments.checkpoint_every, not arguments.quiet
     if out.is_dir() and any(out.iterdir()) and not (out / "suite.json").is_file():

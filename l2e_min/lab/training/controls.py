@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from l2e_min import RunningMoments
+from l2e_min.distributed import joint, processes
+from l2e_min.fused import batch_sums
 from l2e_min.lab.errors import UserError
 from l2e_min.sites import Site
 from l2e_min.state import recomputing
@@ -78,10 +80,22 @@ class Shrunk:
                 parameter.mul_(SHRINK)
 
 
+@torch.no_grad()
+def take_in(moments: RunningMoments, values: Tensor) -> None:
+    """Moves moments by a batch of values (tokens, N), where several processes share it by the joint one."""
+    centre = moments.centre(values)
+    n, sums = len(values), batch_sums(values, centre)
+    if processes() > 1:
+        n, _, sums = joint(n, torch.zeros((), device=values.device), sums, centre - moments.mean)
+        centre = moments.mean
+    moments.update_from_sums(n, sums, centre)
+
+
 class MeanReplaced(nn.Module):
     """MLPs that give the running mean of their own output, the same on every token.
 
-    The gradient is that of the batch's mean, so the MLPs learn which constant to give. ``state_dict`` holds the means.
+    The gradient is that of the batch's mean, so the MLPs learn which constant to give; on several devices it is that of
+    each device's own batch. ``state_dict`` holds the means.
     """
 
     def __init__(self, model: nn.Module, sites: Sequence[Site]):
@@ -98,8 +112,9 @@ class MeanReplaced(nn.Module):
             flat = output.reshape(-1, output.shape[-1])  # (tokens, d)
             batch_mean = flat.mean(0)
             if layer.training and not recomputing():
-                self._seen[number] = torch.where(moments.count > 0, moments.mean, batch_mean.detach().to(moments.mean))
-                moments.update(flat)
+                there, before = moments.count > 0, moments.mean.clone()
+                take_in(moments, flat.detach())
+                self._seen[number] = torch.where(there, before, moments.mean)
             value = self._seen[number] if layer.training else moments.mean
             # value + (batch_mean - sg(batch_mean)): the bracket is 0 forward, so all tokens get exactly the mean.
             constant = value.to(output.dtype) + (batch_mean - batch_mean.detach())

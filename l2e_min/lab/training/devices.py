@@ -118,16 +118,8 @@ class Devices:
         """Gives ``target`` what ``state_of`` took."""
         restore(name, target, tree)
 
-    def close(self) -> None:
-        """Ends what was begun for several devices."""
-
 
 def blocks(model: nn.Module) -> list[nn.Module]:
     """The transformer blocks of a model, first to last."""
     lists = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     return list(max(lists, key=len))
-
-
-def devices_for(settings: PretrainSettings) -> Devices:
-    """The devices that this process was started for."""
-    return Devices(settings)

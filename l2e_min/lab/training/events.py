@@ -8,9 +8,14 @@ from pathlib import Path
 class Events:
     """Writes rows of numbers to ``folder``; does nothing where TensorBoard is missing. ``tensorboard --logdir OUT``."""
 
-    def __init__(self, folder: Path, *, first: int = 0, say: bool = True):
-        """``first``: the step a resumed run starts from; events beyond it, of a killed run, are taken back."""
+    def __init__(self, folder: Path, *, first: int = 0, say: bool = True, write: bool = True):
+        """``first``: the step a resumed run starts from; events beyond it, of a killed run, are taken back.
+
+        ``write``: whether this process writes; ``say``: whether it says that it cannot.
+        """
         self.writer = None
+        if not write:
+            return
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.loading import no_bars
 from l2e_min.lab.mini_bert import is_bert, untrained_bert
-from l2e_min.lab.mini_pythia import untrained
-from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint, sync
-from l2e_min.lab.training.devices import Devices, devices_for
+from l2e_min.lab.mini_pythia import PYTHIA, untrained
+from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from l2e_min.lab.training.devices import Devices
 from l2e_min.lab.training.events import Events
+from l2e_min.lab.training.many_devices import devices_for
 from l2e_min.lab.training.methods import Attach, attach_method, chosen_sites
 from l2e_min.lab.training.progress import in_words, progress_bar
 from l2e_min.lab.training.random_state import random_state, restore_random_state, seed_generators
@@ -30,6 +30,7 @@ from l2e_min.lab.training.stopping import Interrupted, stop_requests
 from l2e_min.lab.training.training_text import prepare_text
 from l2e_min.lab.training.validation import validate
 from l2e_min.lab.training.watch import inhibitor_numbers, look_inside
+from l2e_min.lab.training.weights import save_model, save_snapshot
 
 
 def pretrain(
@@ -41,26 +42,33 @@ def pretrain(
     attach: Attach | None = None,
     corpus: Any = None,
     progress: bool = True,
+    shard: bool = False,
 ) -> dict:
     """Trains from the latest checkpoint in ``out``, or from the start where there is none; what result.json holds.
 
-    After each of the steps ``snapshots`` the weights are kept for good, see ``save_snapshot``.
+    In one of several processes it trains its part of the run, with ``shard`` on its part of the model; see
+    ``many_devices``. After each of the steps ``snapshots`` the weights are kept for good, see ``save_snapshot``.
     ``attach`` is done to the model instead of ``settings.method``; ``corpus`` is read instead of ``settings.text``.
     Raises ``UserError`` for text too short, for other text or other settings than the run in ``out`` began with, and
     ``Interrupted`` after Ctrl-C or SIGTERM.
     """
     if checkpoint_every < 1:
         raise UserError(f"checkpoint-every must be at least 1, got {checkpoint_every}")
-    out.mkdir(parents=True, exist_ok=True)
-    hold_to_settings(out, settings.as_dict(), missing=PretrainSettings().as_dict())
-    if result := read_json(out / "result.json"):
-        return result
-    text = prepare_text(settings, out, corpus=corpus, progress=progress)
-    devices = devices_for(settings)
+    devices = devices_for(settings, shard=shard)
+    progress = progress and devices.main
+    with devices.main_first():
+        out.mkdir(parents=True, exist_ok=True)
+        hold_to_settings(out, settings.as_dict(), missing=PretrainSettings().as_dict())
+        if result := read_json(out / "result.json"):
+            return result
+        text = prepare_text(settings, out, corpus=corpus, progress=progress)
     make = untrained_bert if is_bert(settings.size) else untrained
     model = make(settings.size, seed=settings.seed, vocabulary=len(text.tokenizer), context=settings.context)
+    if settings.size in PYTHIA:
+        model.set_attn_implementation("sdpa")  # at 2,048 tokens a matrix of attention a head would not fit
     model.to(devices.device).train()
-    seed_generators(settings.seed)  # for methods that draw at random; plain training draws nothing
+    # For methods that draw at random, on every device anew; plain training draws nothing.
+    seed_generators(settings.seed + 1_000_003 * devices.rank)
     penalty, extras = (attach or attach_method(settings))(model)
     for extra in extras.values():
         if hasattr(extra, "loss_scale"):
@@ -71,6 +79,7 @@ def pretrain(
     saved |= {name: extra for name, extra in extras.items() if hasattr(extra, "state_dict")}
     saved |= {"scaler": devices.scaler} if devices.scaler.is_enabled() else {}
     sites = chosen_sites(model, settings.layers)
+    saved |= {"text": text.training} if hasattr(text.training, "state_dict") else {}
     log = TrainingLog(out / "training_log.csv")
     first = 0
     loss_sum = torch.zeros((), device=devices.device)  # since the last line of the log
@@ -79,19 +88,24 @@ def pretrain(
         text.check_same(state["text"])
         for name, target in saved.items():
             devices.restore(name, target, parts.get(name))
-        restore_random_state(parts["random"])
+        states = [parts["random"], *parts.get("random_of_others", [])]
+        if devices.rank < len(states):
+            restore_random_state(states[devices.rank])
         loss_sum.copy_(parts["loss_sum"])
-        log.truncate(state["log_bytes"])
-    else:
-        log.truncate(0)
+    if devices.main:
+        log.truncate(state["log_bytes"] if checkpoint else 0)
 
     def save(step: int) -> None:
+        loss_sum.copy_(devices.sum(loss_sum) / devices.count)
         parts = {name: devices.state_of(target) for name, target in saved.items()}
-        parts |= {"random": random_state(), "loss_sum": loss_sum}
-        state = {"text": text.summary, "log_bytes": log.sync(), "settings": settings.as_dict(), "versions": versions()}
-        save_checkpoint(out / "checkpoints", step, parts, state)
+        mine, *others = devices.gather(random_state())
+        parts |= {"random": mine, "loss_sum": loss_sum} | ({"random_of_others": others} if others else {})
+        if devices.main:
+            state = {"text": text.summary, "log_bytes": log.sync()}
+            state |= {"settings": settings.as_dict(), "versions": versions()}
+            save_checkpoint(out / "checkpoints", step, parts, state)
 
-    events = Events(out / "events", first=first, say=progress)
+    events = Events(out / "events", first=first, say=progress, write=devices.main)
     started = time.perf_counter()
     with closing(events), stop_requests() as request, progress_bar(settings, first, progress) as bar:
         for done in range(first + 1, settings.steps + 1):
@@ -103,7 +117,7 @@ def pretrain(
             loss_sum += loss
             bar.update()
             if done % settings.log_every == 0:
-                mean_loss = loss_sum.item() / settings.log_every
+                mean_loss = devices.sum(loss_sum).item() / devices.count / settings.log_every
                 loss_sum.zero_()
                 if not math.isfinite(mean_loss):
                     raise UserError(f"the loss is {mean_loss} at step {done}: a lower --learning-rate may help")
@@ -111,24 +125,26 @@ def pretrain(
                 row |= {"learning_rate": rate, "gradient_norm": norm.item()}
                 row |= look_inside(devices, model, inputs, targets, sites) | inhibitor_numbers(extras.values())
                 row |= validate(model, text, settings, devices=devices) if done % settings.validate_every == 0 else {}
-                log.add(row)
-                events.add(row)
+                if devices.main:
+                    log.add(row)
+                    events.add(row)
                 bar.set_postfix_str(in_words(row), refresh=False)
             last = done == settings.steps
             if done in snapshots:  # before the checkpoint: what a resumed run does not repeat must be on the disk
-                save_snapshot(model, out / "snapshots", done)
-            if done % checkpoint_every == 0 or last or request.status:
+                save_snapshot(devices, model, out / "snapshots", done)
+            # Several processes hear of a stop at different steps, so they ask each other on the log's lines.
+            listen = devices.count == 1 or done % settings.log_every == 0
+            stop = max(devices.gather(request.status)) if listen else 0
+            if done % checkpoint_every == 0 or last or stop:
                 save(done)
-            if request.status and not last:
-                raise Interrupted(done, request.status)
+            if stop and not last:
+                raise Interrupted(done, stop)
     seconds = time.perf_counter() - started
     final = validate(model, text, settings, rows=8 * settings.validation_rows, devices=devices)
     for extra in extras.values():
         if hasattr(extra, "bake"):
             extra.bake()
-    with no_bars():
-        model.eval().save_pretrained(out / "model")
-    text.tokenizer.save_pretrained(out / "model")
+    save_model(devices, model.eval(), out / "model")
     result = {
         "settings": settings.as_dict(),
         "text": text.summary,
@@ -137,7 +153,9 @@ def pretrain(
         "tokens_per_second": round((settings.steps - first) * settings.batch * settings.context / seconds),
         "versions": versions(),
     }
-    write_json(out / "result.json", result)
+    if devices.main:
+        text.tokenizer.save_pretrained(out / "model")
+        write_json(out / "result.json", result)
     return result
 
 
@@ -170,13 +188,3 @@ def training_step(
             devices.backward(whole)
         total += loss.detach()
     return total, devices.step(model, optimizer)
-
-
-def save_snapshot(model: nn.Module, folder: Path, step: int) -> None:
-    """Writes the weights to ``folder/model.stepN.safetensors``, beside the config.
-
-    The name is a "variant" of Hugging Face's: ``load_model(folder, variant="step64")`` reads it.
-    """
-    with no_bars():
-        model.save_pretrained(folder, variant=f"step{step}")
-    sync(folder / f"model.step{step}.safetensors")

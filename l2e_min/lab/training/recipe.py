@@ -121,6 +121,8 @@ class PretrainSettings:
             raise UserError(
                 f"validate_every ({self.validate_every}) must be a multiple of log_every ({self.log_every})"
             )
+        if self.size in PYTHIA and self.context > (most := config_for(self.size).max_position_embeddings):
+            raise UserError(f"{self.size} sees {most} tokens at most, got a context of {self.context}")
         if self.batch % self.accumulate:
             raise UserError(f"accumulate: {self.batch} rows cannot be cut into {self.accumulate} equal pieces")
         for name in ("learning_rate", "warmup_share", "seed", "data_seed", "weight_decay", "vocabulary", "weight"):

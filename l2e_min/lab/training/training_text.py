@@ -11,6 +11,7 @@ from l2e_min.lab.tokenizer import load_tokenizer, train_tokenizer
 from l2e_min.lab.training.blocks import Blocks, encode_stream
 from l2e_min.lab.training.masked import MaskedBlocks
 from l2e_min.lab.training.recipe import PretrainSettings
+from l2e_min.lab.training.streamed import StreamedBlocks
 
 
 @dataclass
@@ -20,7 +21,7 @@ class TrainingText:
     tokenizer: Any
     """A fast Hugging Face tokenizer."""
 
-    training: Blocks
+    training: Blocks | StreamedBlocks
     """Rows to learn from."""
 
     validation: Blocks
@@ -42,10 +43,12 @@ class TrainingText:
 def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, progress: bool = True) -> TrainingText:
     """Reads the text, trains or loads the tokenizer (once: it is kept in ``out/tokenizer``), and tokenizes both splits.
 
+    A real Pythia streams a dataset of the hub; what is loaded of it here serves for validation and its description.
     A BERT's installed text leaves out the files of which the mini tasks' dev and test rows are cut.
     ``corpus`` (default: ``load_corpus(settings.text)``) has ``name``, ``train``, ``validation`` and ``fingerprint``.
     Raises ``UserError`` for text that is too short, or a tokenizer with more entries than a real Pythia has.
     """
+    streamed = corpus is None and settings.size in PYTHIA and settings.text.startswith("hub:")
     if corpus is None:
         from l2e_min.lab.text.corpus import load_corpus
 
@@ -65,7 +68,8 @@ def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, p
         tokenizer = load_tokenizer(settings.tokenizer)
     if settings.size in PYTHIA and len(tokenizer) > (room := config_for(settings.size).vocab_size):
         raise UserError(f"the tokenizer has {len(tokenizer)} entries, {settings.size} has room for {room}")
-    tokenizer.save_pretrained(kept)
+    if not all((kept / name).is_file() for name in ("tokenizer.json", "tokenizer_config.json")):
+        tokenizer.save_pretrained(kept)
     streams = {
         "training": encode_stream(tokenizer, training, progress=progress),
         "validation": encode_stream(tokenizer, validation, progress=progress),
@@ -86,7 +90,11 @@ def prepare_text(settings: PretrainSettings, out: Path, *, corpus: Any = None, p
         "validation_tokens": len(streams["validation"]),
         "validation_bytes_per_token": validation_bytes / len(streams["validation"]),
     }
-    if is_bert(settings.size):
+    if streamed:
+        training_rows = StreamedBlocks(settings.text, tokenizer, settings.context)
+        validation_rows = Blocks(streams["validation"], settings.context)
+        summary["streamed"] = True  # and the training documents and tokens above are those of its beginning
+    elif is_bert(settings.size):
         training_rows = MaskedBlocks(streams["training"], settings.context, tokenizer, settings.data_seed)
         validation_rows = MaskedBlocks(streams["validation"], settings.context, tokenizer)
     else:
