@@ -109,6 +109,7 @@ print(
 #    wrongly, and at what cost.
 # 5. [Inhibiting a neuron](05_inhibition) What happens to a value that was picked: three ways to switch it off, three
 #    penalties, one update at a time, in networks small enough to see.
+# 6. [Fine-tuning BERT with MEmeL](06_finetuning) The first paper's experiment in small: five tasks, seven methods, a fair search.
 #
 # The ledger, with a verdict for every claim that has been measured so far, is printed by `l2e claims`.
 #
