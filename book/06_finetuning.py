@@ -719,11 +719,11 @@ keep(
 # :::
 #
 # :::{exercise}
-# :label: ex-critique
+# :label: ex-eight-tasks
 # Somebody reports that MEmeL gains two points on one task with $p = 0.03$. They tried eight tasks. What would you ask for?
 # :::
 #
-# :::{solution} ex-critique
+# :::{solution} ex-eight-tasks
 # :class: dropdown
 # The other seven. Among eight true nulls the smallest $p$ is below 0.03 with probability $1 - 0.97^8 \approx 0.22$. Then: who chose the
 # learning rate, on which rows, with how many trials for each side; how many seeds; and one run on rows nobody had looked at.
