@@ -6,6 +6,7 @@
 # tuned. Is the gain there in small? Is it the reversed gradient? And what remains when plain fine-tuning may search as long?
 
 # %%
+import textwrap
 import time
 from dataclasses import replace
 
@@ -64,7 +65,7 @@ for row in describe(tasks):
         print(f"{row['task']:11} like {row['like']:6} {row['metric']:9} test rows {row['rows']:5}, "
               f"largest class {100 * row['largest class']:.0f} %")  # fmt: skip
 for task in tasks:
-    print(f"\n{task.name}: {task.about}")
+    print(textwrap.fill(f"\n{task.name}: {task.about}", 88))
 
 # %% [markdown]
 # A task is worth something as a test only if something can be learned in it, and only by reading what it says it is about. So,
@@ -208,34 +209,29 @@ figure(
 # is more than what the method changes. What the classifier gets right and wrong:
 
 # %% tags=["hide-input"]
-if task.kind == "classification":
-    encoded = Encoded(task.test, live["plain"].tokenizer, task)
-    fig, axes = new_figure(1, 2, height=3.0)
-    confused = {}
-    for ax, (name, run) in zip(axes, live.items(), strict=True):
-        found = predict(run.model, encoded, protocol.base)
-        counts = np.zeros((task.n_classes, task.n_classes), int)
-        np.add.at(counts, (task.test.labels, found), 1)
-        confused[name] = counts
-        ax.imshow(counts, cmap="Blues", vmin=0, vmax=len(task.test) / task.n_classes)
-        for (i, j), count in np.ndenumerate(counts):
-            dark = count > 0.5 * len(task.test) / task.n_classes
-            ax.text(
-                j, i, count, ha="center", va="center", color="white" if dark else "black"
-            )
-        ax.set_xticks(range(task.n_classes), task.classes, fontsize=8.5)
-        ax.set_yticks(
-            range(task.n_classes), task.classes, fontsize=8.5, rotation=90, va="center"
-        )
-        ax.set_title(TITLES[name], fontsize=10.5)
-        ax.set_xlabel("predicted")
-        ax.grid(visible=False)
-    axes[0].set_ylabel("true")
-    figure(
-        fig,
-        alt="Two confusion tables of the test rows, original and MEmeL: in both the diagonal holds most rows of each class, and "
-        "the two tables look alike.",
+encoded = Encoded(task.test, live["plain"].tokenizer, task)
+fig, axes = new_figure(1, 2, height=3.0)
+for ax, (name, run) in zip(axes, live.items(), strict=True):
+    counts = np.zeros((task.n_classes, task.n_classes), int)
+    np.add.at(counts, (task.test.labels, predict(run.model, encoded, protocol.base)), 1)
+    full = len(task.test) / task.n_classes
+    ax.imshow(counts, cmap="Blues", vmin=0, vmax=full)
+    for (i, j), count in np.ndenumerate(counts):
+        colour = "white" if count > 0.5 * full else "black"
+        ax.text(j, i, count, ha="center", va="center", color=colour)
+    ax.set_xticks(range(task.n_classes), task.classes, fontsize=8.5)
+    ax.set_yticks(
+        range(task.n_classes), task.classes, fontsize=8.5, rotation=90, va="center"
     )
+    ax.set_title(TITLES[name], fontsize=10.5)
+    ax.set_xlabel("predicted")
+    ax.grid(visible=False)
+axes[0].set_ylabel("true")
+figure(
+    fig,
+    alt="Two confusion tables of the test rows, original and MEmeL: in both the diagonal holds most rows of each class, and "
+    "the two tables look alike.",
+)
 
 # %% [markdown]
 # ## Which words trigger it
@@ -389,8 +385,8 @@ for layer in found.layers:
 
 # %% [markdown]
 # Two things to keep in mind. Padding counts as input, here as in W24's public code: a value on padding can be "the most
-# monosemantic of the row", and to inhibit it changes nothing that the row's answer depends on. And with some forty positions and 128
-# dimensions a row has five thousand values, of which one is replaced. It is a very small push.
+# monosemantic of the row", and to inhibit it changes nothing that the row's answer depends on. And with some twenty positions and 128
+# dimensions a row has two to three thousand values, of which one is replaced. It is a very small push.
 #
 # ## What is a neuron? Two readings
 #
@@ -428,12 +424,10 @@ order = [*protocol.methods, "random"]
 TITLE = {**ALL_TITLES, "random": "random weights"}
 lines = table(rows, protocol, order)
 columns = [*(t.name for t in tasks), "average"]
-print(f"{'points':24}", *(f"{c:>12}" for c in columns))
+print(f"{'points':23}", *(f"{c:>10}" for c in columns))
 for line in lines:
-    print(
-        f"{TITLE[line['method']]:24}",
-        *(f"{line[c][0]:6.1f} ±{line[c][1]:4.1f}" for c in columns),
-    )
+    cells = [f"{line[c][0]:.1f} ±{line[c][1]:.1f}" for c in columns]
+    print(f"{TITLE[line['method']]:23}", *(f"{cell:>10}" for cell in cells))
 
 # %% [markdown]
 # (± is the half width of the 95 % interval over five seeds.) Read against the seeds' own spread, the rows hardly differ. A paired
