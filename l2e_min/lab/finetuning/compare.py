@@ -24,7 +24,7 @@ def compare(tasks: Sequence[Task], model: str, protocol: Protocol, out: Path, *,
     """
     from accelerate import PartialState
 
-    process = PartialState()
+    process = PartialState(cpu=protocol.base.device == "cpu")  # else no other process is seen on CPUs
     name = "runs.jsonl" if process.process_index == 0 else f"runs-{process.process_index}.jsonl"
     out.mkdir(parents=True, exist_ok=True)
     record, weights = Record(out / name, header_of(model, protocol)), weights_of(model)
