@@ -12,6 +12,7 @@ from l2e_min.lab.choice import harness
 from l2e_min.lab.choice import record as recording
 from l2e_min.lab.choice.harness import HARNESS_TASKS, harness_tasks
 from l2e_min.lab.choice.item import ChoiceTask, Item
+from l2e_min.lab.choice.tasks import TASKS
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.paths import DATA
 from l2e_min.lab.record import rounded
@@ -71,6 +72,18 @@ def test_the_summary_finds_a_planted_slope_and_what_is_above_chance():
     assert (first["hard"], second["hard"]) == (True, False)  # equal scores: by name
     flat = [planted(scale, n, 0.28 + 0.01 * seed, seed) for scale, n in sizes.items() for seed in (0, 1)]
     assert not recording.summary(flat)[0]["rising"] and recording.summary(flat)[0]["above_chance"] == 0
+
+
+def test_the_shipped_record_holds_the_whole_suite():
+    content = json.loads((DATA / "results" / "choice_suite.json").read_text())
+    measured = {(row["scale"], row["seed"], row["shots"]) for row in content["rows"]}
+    assert measured == {(s, seed, shots) for s, seeds in recording.SUITE.items() for seed in seeds for shots in (0, 5)}
+    for row in content["rows"]:
+        assert list(row["tasks"]) == list(TASKS)
+        assert all(s["low"] <= s["accuracy"] <= s["high"] and s["n"] == 320 for s in row["tasks"].values())
+    # What a question gives away by its choices is chance, give or take the 320 items of one task.
+    assert max(s["alone"] for row in content["rows"] for s in row["tasks"].values()) < 0.36
+    assert recording.table(content).count("\n") == 14
 
 
 # --- the harness ------------------------------------------------------------------------------------------------------
