@@ -81,9 +81,7 @@ def read(path: Path) -> tuple[dict, list[dict]]:
         try:
             rows.append(json.loads(line))
         except ValueError as error:
-            raise UserError(
-                f"line {number} of {path} is broken; delete it, and that run is made again"
-            ) from error
+            raise UserError(f"line {number} of {path} is broken; delete it, and that run is made again") from error
     return header, rows
 
 
