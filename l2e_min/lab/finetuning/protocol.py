@@ -76,7 +76,7 @@ class Protocol:
         rng = np.random.default_rng(2312_11560)
         if name == "plain_tune":
             low, high = math.log(min(self.rates) / 2), math.log(max(self.rates) * 2)
-            # Evenly spread, from half the lowest to twice the highest; the ends' middles, so none repeats the search.
+            # Evenly spread, from half the lowest to twice the highest; with four trials none repeats the search.
             places = (np.arange(self.trials) + 0.5) / max(1, self.trials)
             rates = [float(f"{math.exp(low + (high - low) * x):.2g}") for x in places]
             return [replace(first, method=Method("plain"), learning_rate=rate) for rate in rates]

@@ -113,7 +113,7 @@ def find_triggers(
         raise UserError(f"a run with {settings.method.name!r} selects no pairs of each row; look into one with memel")
     rows = task.dev if rows is None else rows
     data = Encoded(rows, run.tokenizer, task)
-    pad_to = task.max_tokens if settings.method.reading == "entry" else None
+    pad_to = data.most if settings.method.reading == "entry" else None
     top = TopK(k=k or settings.method.k)
     blocks = list(encoder_layers(run.model.encoder))
     sites = {blocks.index(site.module): run.inhibitor.states[site.name] for site in run.inhibitor.sites}
