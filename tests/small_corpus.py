@@ -42,10 +42,12 @@ def small_corpus(seed: int = 0) -> Corpus:
         name, one, two = rng.choice(vocabulary, 3)
         return f'def {name}(self, {one}, {two}=1):\n    """{sentence(8)}"""\n    # {sentence(9)}\n    return 0\n'
 
+    again = [sentence(14) for _ in range(4)]  # stand in every docstring file, one word changed: near-copies to be found
     documents = []
     for package in PACKAGES:
         for source in sources(f"{package}/notes"):
-            text = "\n\n".join([paragraph(), described(), paragraph(), paragraph()])
+            copies = [line.replace(line.split()[3], str(rng.choice(vocabulary)), 1) for line in again]
+            text = "\n\n".join([paragraph(), described(), paragraph(), paragraph(), "\n".join(copies)])
             documents.append(Document(text, source, "docstrings"))
         for source in sources(f"{package}/code"):
             documents.append(Document("\n".join(function() for _ in range(4)), source, "python"))

@@ -161,8 +161,12 @@ def test_topic_masks_the_packages_names():
 @pytest.mark.parametrize("seed", range(4))
 def test_near_copies_equal_a_comparison_of_all_pairs(seed):
     rng = np.random.default_rng(seed)
-    base = [rng.choice(list("abcdefghijklmnopqrst"), size=rng.integers(1, 9), replace=False) for _ in range(60)]
-    texts = [" ".join(text) for text in base] + ["", "12 34"]
+    vocabulary = [a + b for a in "bdfgklmnpr" for b in "aeiou"]
+    base = [list(rng.choice(vocabulary, size=rng.integers(4, 9), replace=False)) for _ in range(20)]
+    copies = [
+        [*text[int(rng.integers(0, 3)) :], "only" + vocabulary[i]] for i, text in enumerate(base)
+    ]  # rarest: its own
+    texts = [" ".join(text) for text in (*base, *copies)] + ["", "12 34"]
     kept, expected = [], []
     for text in texts:
         again = not words(text) or any(jaccard(text, other) > JACCARD for other in kept)
