@@ -35,9 +35,10 @@ def settings(**changes) -> PretrainSettings:
 def train(tmp_path, corpus):
     """Trains; (weights, the inhibitor's state)."""
 
-    def go(**changes):
-        out = tmp_path / "-".join(f"{name}={value}" for name, value in changes.items())
-        p.pretrain(settings(**changes), out, corpus=corpus, progress=False)
+    def go(penalty_in="backward", **changes):
+        out = tmp_path / "-".join([penalty_in, *(f"{name}={value}" for name, value in changes.items())])
+        attach = attach_method(settings(**changes), penalty_in=penalty_in)
+        p.pretrain(settings(**changes), out, attach=attach, corpus=corpus, progress=False)
         parts = load_checkpoint(out / "checkpoints/step-00000016")[1]
         return load_model(out / "model")[0].state_dict(), parts.get("inhibitor", {})
 
@@ -72,10 +73,10 @@ def test_pieces_make_the_same_plain_step(train, size):
     assert_same(gradients[0], gradients[2], atol=1e-6)
 
 
-@pytest.mark.parametrize("method", ["l2e", "memel"])
-def test_pieces_are_batches_to_the_inhibitor_and_its_penalty_is_their_mean(train, tmp_path, corpus, method):
+@pytest.mark.parametrize(("method", "penalty_in"), [("l2e", "backward"), ("l2e", "loss"), ("memel", "loss")])
+def test_pieces_are_batches_to_the_inhibitor_and_its_penalty_is_their_mean(train, tmp_path, corpus, method, penalty_in):
     """Against the loop a reader would write: the penalty in the loss, each piece's loss divided by their number."""
-    got, state = train(method=method, accumulate=2)
+    got, state = train(penalty_in=penalty_in, method=method, accumulate=2)
     chosen = settings(method=method, accumulate=2)
     text = p.prepare_text(chosen, tmp_path, corpus=corpus, progress=False)
     model = untrained("16x2", seed=0, vocabulary=len(text.tokenizer), context=16).train()

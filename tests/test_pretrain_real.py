@@ -15,6 +15,7 @@ from l2e_min.lab.text.document import VALIDATION
 from l2e_min.lab.text.sources import unit
 from l2e_min.lab.tokenizer import load_tokenizer, train_tokenizer
 from l2e_min.lab.training import pretrain as p
+from l2e_min.lab.training import streamed
 from l2e_min.lab.training.recipe import PretrainSettings
 from l2e_min.lab.training.streamed import StreamedBlocks
 from l2e_min.sites import mlp_sites
@@ -95,7 +96,8 @@ def test_processes_that_read_their_own_rows_read_the_same_stream(served, tokeniz
 
 
 @pytest.mark.parametrize("after", [3, 20, 60])
-def test_reading_goes_on_where_it_was(served, tokenizer, after):
+def test_reading_goes_on_where_it_was(served, tokenizer, monkeypatch, after):
+    monkeypatch.setattr(streamed, "ENCODE_AT_ONCE", 5)  # so that documents are left to read
     rows = StreamedBlocks(NAME, tokenizer, 32)
     for position in range(after):
         rows.read(position, 1)

@@ -99,8 +99,11 @@ def test_the_inhibitors_state_matters(tmp_path, corpus, monkeypatch):
     assert fingerprints(tmp_path / "whole") != fingerprints(tmp_path / "parts")
 
 
-def killed(out: Path, corpus, after: float, steps: int, every: int) -> int:
-    """A child trains in ``out`` and is killed ``after`` seconds; the last step that it finished, 0 where none."""
+def killed(out: Path, corpus, after: float, own: int, steps: int, every: int) -> int:
+    """A child trains in ``out`` and is killed; the last step that it finished, 0 where none.
+
+    It dies ``after`` seconds from its own step number ``own``; 0 is its birth.
+    """
     done = out.with_suffix(".done")
     done.write_text("")
     child = os.fork()
@@ -122,6 +125,9 @@ def killed(out: Path, corpus, after: float, steps: int, every: int) -> int:
             train(out, corpus, every=every, method="random_pairs", steps=steps, log_every=7, validate_every=700)
         finally:
             os._exit(0)
+    end = time.monotonic() + 60
+    while len(done.read_text().split()) < own and time.monotonic() < end:
+        time.sleep(0.001)
     time.sleep(after)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
@@ -132,13 +138,11 @@ def killed(out: Path, corpus, after: float, steps: int, every: int) -> int:
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments_it_loses_only_the_steps_since_the_last_checkpoint(tmp_path, corpus):
     """With pairs drawn at random: that run has an inhibitor, moments, and random numbers to lose."""
-    out, every, steps, draw = tmp_path / "parts", 4, 600, random.Random(1)
-    started = time.perf_counter()
-    train(tmp_path / "first", corpus, every=every, method="random_pairs", steps=7, log_every=7, validate_every=7)
-    short = time.perf_counter() - started  # to start up and take a few steps, on this machine
+    out, every, steps, draw = tmp_path / "parts", 4, 320, random.Random(1)
     moments, before = 0, 0
     for _ in range(20):
-        finished = killed(out, corpus, draw.uniform(0.1, 1.5) * short, steps, every)
+        own = draw.choice([0, *range(1, 16)])  # 0 may die while it starts up
+        finished = killed(out, corpus, draw.uniform(0, 0.02) if own else draw.uniform(0, 0.5), own, steps, every)
         newest = latest_checkpoint(out / "checkpoints")
         at = int(newest.name.removeprefix("step-")) if newest else 0
         assert at >= before, "a kill took a checkpoint away"
