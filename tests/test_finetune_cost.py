@@ -1,6 +1,7 @@
 """What a fine-tuning step costs: every method's step does its own work, and the ratios are those of the turns."""
 
 import json
+import time
 
 import pytest
 import torch
@@ -39,13 +40,23 @@ def test_ratios_are_taken_turn_by_turn():
     assert (middle, low, high, milliseconds, turns) == (2, 1, 3, 4000, 3)
 
 
+def test_the_clock_counts_what_the_process_computes():
+    """Not the time in which it waits, as it does while others have the processor."""
+    times = []
+    c.clocked(lambda: time.sleep(0.2), times)
+    c.clocked(lambda: sum(range(10**6)), times)
+    assert times[0] < 0.05 and times[1] > 0.002
+    old = {name: 1 for name in ("parameters", "batch", "tokens", "threads", "ratio", "low", "high")}
+    assert c.Row("a", **old, device="cpu", method="plain", milliseconds=1, turns=3).clock == "wall"  # older records
+
+
 def test_a_measurement_and_its_record(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(c, "SHAPES", (TINY,))
     out = tmp_path / "cost.json"
     assert c.main(["--models", "tiny", "--out", str(out)]) == 0
     rows = c.read(out)
     assert [row.method for row in rows] == list(c.METHODS) and rows[0].ratio == rows[0].low == rows[0].high == 1
-    assert all(row.milliseconds > 0 and row.turns >= 3 for row in rows)
+    assert all(row.milliseconds > 0 and row.turns >= 3 and row.clock == "cpu" for row in rows)
     assert "memel, k = 100" in capsys.readouterr().out and str(tmp_path) not in out.read_text()
     assert json.loads(out.read_text())["versions"]["torch"] == torch.__version__
 
