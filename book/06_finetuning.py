@@ -564,7 +564,8 @@ explorer(
 # the values that MEmeL selects in a batch, make the step, look at them again on the same rows. The *decrease ratio* is the
 # fall of $\phi$ in percent. Most of what a step does to a value has nothing to do with inhibition, so beside every step its twin
 # was made: the same step from the same weights without inhibition. The figure shows the difference of the two; every 25th step
-# of the live task, five seeds, on record (`python -m l2e_min.lab.finetuning.decrease`).
+# of short runs on the live task, five seeds, on record (`python -m l2e_min.lab.finetuning.decrease`). Dropout moves the largest $\phi$, so that only
+# a sixth of the values picked with dropout off are those that the step inhibited; both ways of picking are shown.
 
 # %% tags=["hide-input"]
 watched = decrease.read()["rows"]
@@ -621,7 +622,7 @@ for name in KINDS:
 # %% [markdown]
 # ## What it costs
 #
-# A whole fine-tuning step, methods in turns in one process on one thread of a CPU (`python -m l2e_min.lab.finetuning.cost`). The
+# A whole fine-tuning step in CPU time, methods in turns in one process on one thread (`python -m l2e_min.lab.finetuning.cost`). The
 # models have random weights, which does not matter for time.
 
 # %% tags=["hide-input"]
