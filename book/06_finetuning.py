@@ -230,8 +230,8 @@ for ax, (name, run) in zip(axes, live.items(), strict=True):
 axes[0].set_ylabel("true")
 figure(
     fig,
-    alt="Two confusion tables of the test rows, original and MEmeL: in both the diagonal holds most rows of each class, and "
-    "the two tables look alike.",
+    alt="Two confusion tables of the test rows, original and MEmeL. They look alike: four of five sentences as written are "
+    "recognized, and somewhat less than half of the disturbed ones.",
 )
 
 # %% [markdown]
@@ -423,7 +423,7 @@ for t in both:
 order = [*protocol.methods, "random"]
 TITLE = {**ALL_TITLES, "random": "random weights"}
 lines = table(rows, protocol, order)
-columns = [*(t.name for t in tasks), "average"]
+columns = ["average", *(t.name for t in tasks)]
 print(f"{'points':23}", *(f"{c:>10}" for c in columns))
 for line in lines:
     cells = [f"{line[c][0]:.1f} ±{line[c][1]:.1f}" for c in columns]
