@@ -7,7 +7,6 @@
 
 # %%
 import textwrap
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -152,12 +151,10 @@ inhibitor.remove()
 # %%
 task = tasks[0]
 mine = [row for row in rows if row["task"] == task.name]
-live, seconds = {}, {}
+live = {}
 for name in ("plain", "memel"):
     chosen = protocol.choose(name, mine)
-    started = time.perf_counter()
     live[name] = fine_tune(task, study.model, chosen, progress=True)
-    seconds[name] = time.perf_counter() - started
 floor = random_start[task.name].max()
 print(
     "both live runs beat every recorded run from random weights:",
@@ -166,32 +163,18 @@ print(
 
 # %% tags=["hide-input"]
 METHOD_COLOURS = dict(zip(ALL_TITLES, COLOURS, strict=False))
+runs_of = {}
+for t in tasks:
+    here = [row for row in rows if row["task"] == t.name]
+    for name, wanted in protocol.reported(here).items():
+        runs_of[t.name, name] = [find(here, run) for run in wanted]
+thin = {"lw": 0.6, "alpha": 0.5}
 fig, axes = new_figure(2, 1, height=5.6, sharex=True)
 for name, run in live.items():
     colour = METHOD_COLOURS[name]
-    for row in mine:
-        if (
-            row["method"] == name
-            and row["learning_rate"] == protocol.choose(name, mine).learning_rate
-            and row["k"] == 1
-            and row["pretrained"]
-            and row["reading"] == "neuron"
-            and row["strength"] == 1
-        ):
-            axes[0].plot(
-                row["curve"]["step"],
-                row["curve"]["loss"],
-                color=colour,
-                lw=0.6,
-                alpha=0.5,
-            )
-            axes[1].plot(
-                row["curve"]["dev_step"],
-                row["curve"]["dev"],
-                color=colour,
-                lw=0.6,
-                alpha=0.5,
-            )
+    for curve in (row["curve"] for row in runs_of[task.name, name]):
+        axes[0].plot(curve["step"], curve["loss"], color=colour, **thin)
+        axes[1].plot(curve["dev_step"], curve["dev"], color=colour, **thin)
     axes[0].plot(run.curve["step"], run.curve["loss"], color=colour, label=TITLES[name])
     axes[1].plot(
         run.curve["dev_step"], run.curve["dev"], color=colour, marker="o", ms=3.5
@@ -396,7 +379,7 @@ for layer in found.layers:
 # Both are implemented (`Inhibitor(..., neuron_axes=2)` is W24's). What the choice changes:
 
 # %% tags=["hide-input"]
-both = [t for t in tasks if study.has(t, "entry")]
+both = [t for t in tasks if study.has(rows, t, "entry")]
 for t in both:
     here = [row for row in rows if row["task"] == t.name]
     full = replace(protocol, extra=("random", "entry"))
@@ -506,14 +489,8 @@ for t in tasks:
 # Loss and dev score along training, for each task and method. Coloured: the five seeds of the method; grey: those of plain
 # fine-tuning.
 
+
 # %% tags=["hide-input"]
-runs_of = {}
-for t in tasks:
-    here = [row for row in rows if row["task"] == t.name]
-    for name, wanted in protocol.reported(here).items():
-        runs_of[t.name, name] = [find(here, run) for run in wanted]
-
-
 def draw_runs(task, method):
     fig, axes = new_figure(2, 1, height=5.0, sharex=True)
     for name, colour, width in (("plain", COLOURS[6], 0.8), (method, COLOURS[1], 1.2)):

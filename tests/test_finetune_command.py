@@ -15,18 +15,12 @@ from l2e_min.lab.finetuning.mini_glue import load as mini
 from l2e_min.lab.finetuning.tasks import load_tasks
 from l2e_min.lab.text.document import Corpus, Document
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny_bert(tmp_path_factory.mktemp("models") / "tiny")
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def write(folder, splits=("train", "dev", "test"), **kind):

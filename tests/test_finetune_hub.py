@@ -73,11 +73,6 @@ def hub():
     hub.stop()
 
 
-@pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
 def caller_of(hub, home, **environment) -> test_hub.Caller:
     """A process of its own, as in test_hub, that knows ``classifier``, too."""
     with pytest.MonkeyPatch.context() as patch:

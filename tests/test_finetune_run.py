@@ -11,22 +11,17 @@ from finetune_data import planted_task, rows, tiny_bert
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.finetuning import run as r
 from l2e_min.lab.finetuning.batches import Encoded
-from l2e_min.lab.finetuning.methods import DEACTIVATING, Method
+from l2e_min.lab.finetuning.methods import Method
 from l2e_min.lab.finetuning.run import FineTuneSettings, fine_tune, left_on, loss_of, predict
 from l2e_min.lab.finetuning.task import Task
+from l2e_min.lab.training.method_choice import DEACTIVATING
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return tiny_bert(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def settings(method="plain", **changes) -> FineTuneSettings:

@@ -52,10 +52,10 @@ def test_the_recorded_rows_are_those_of_today(rows):
         assert fingerprint(task) == kept[task.name], task.name
 
 
-def test_controls_that_were_made_are_known():
+def test_controls_that_were_made_are_known(rows):
     accept, topic = (next(t for t in QUICK.tasks() if t.name == name) for name in ("accept", "topic"))
-    assert QUICK.has(accept, "entry")
-    assert not QUICK.has(topic, "entry")
+    assert QUICK.has(rows, accept, "entry")
+    assert not QUICK.has(rows, topic, "entry")
 
 
 def test_baselines_stand_beside_every_task():

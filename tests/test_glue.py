@@ -41,22 +41,10 @@ def hub():
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def caller(hub, home):
     caller = glue_caller(hub, home)
     yield caller
     caller.close()
-
-
-@pytest.fixture()
-def gone(hub):
-    hub.stop()
-    yield
-    hub.start()
 
 
 def published(config: str, split: str) -> list[tuple]:

@@ -212,22 +212,10 @@ def hub():
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def caller(hub, home):
     caller = Caller(hub, home)
     yield caller
     caller.close()
-
-
-@pytest.fixture()
-def gone(hub):
-    hub.stop()
-    yield
-    hub.start()
 
 
 def test_a_model_and_a_training_step_come_as_they_are_served(hub, caller):

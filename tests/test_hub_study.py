@@ -34,11 +34,6 @@ def hub():
 
 
 @pytest.fixture(scope="module")
-def home(tmp_path_factory):
-    return tmp_path_factory.mktemp("home")
-
-
-@pytest.fixture(scope="module")
 def words(tmp_path_factory):
     return feature_folder(tmp_path_factory.mktemp("own") / "words")
 
@@ -48,13 +43,6 @@ def caller(hub, home):
     caller = Caller(hub, home)
     yield caller
     caller.close()
-
-
-@pytest.fixture()
-def gone(hub):
-    hub.stop()
-    yield
-    hub.start()
 
 
 def study(caller, words, out, name, *more):

@@ -19,6 +19,8 @@ from l2e_min.lab.training.masked import HIDDEN_SHARE, NOT_ASKED, MaskedBlocks, m
 from l2e_min.lab.training.objective import tokens_asked
 from l2e_min.lab.training.recipe import PretrainSettings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CONTEXT = 34
 
 
@@ -144,14 +146,6 @@ def corpus():
     words = ["the", "neuron", "def", "return", "value", "of", "layer", "x"]
     documents = [SimpleNamespace(text=" ".join(draw.choice(words) for _ in range(200))) for _ in range(12)]
     return SimpleNamespace(name="words", train=documents[:10], validation=documents[10:], fingerprint="b" * 64)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(out, corpus, **changes):

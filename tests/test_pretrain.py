@@ -22,6 +22,8 @@ from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make
 from l2e_min.lab.training.run_folder import TrainingLog
 from l2e_min.lab.training.stopping import Interrupted
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = {"size": "16x1", "steps": 30, "batch": 4, "context": 16, "log_every": 5, "validate_every": 10, "vocabulary": 300}
 
 
@@ -34,14 +36,6 @@ def words(n: int, seed: int) -> str:
 def corpus():
     documents = [SimpleNamespace(text=words(200, seed)) for seed in range(12)]
     return SimpleNamespace(name="words", train=documents[:10], validation=documents[10:], fingerprint="f" * 64)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def settings(**changes) -> PretrainSettings:

@@ -1,9 +1,7 @@
 """What a run says of itself: the log's columns, the progress bar, TensorBoard events."""
 
 import csv
-import random
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -20,14 +18,6 @@ from l2e_min.lab.training.run_folder import COLUMNS, TrainingLog
 from l2e_min.lab.training.watch import inhibitor_numbers, look_inside
 
 TINY = {"size": "16x2", "steps": 20, "batch": 4, "context": 16, "log_every": 5, "validate_every": 10, "vocabulary": 300}
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(["the", "neuron", "def", "return", "x"], k=200)) for _ in range(8)]
-    documents = [SimpleNamespace(text=text) for text in texts]
-    return SimpleNamespace(name="words", train=documents[:6], validation=documents[6:], fingerprint="f" * 64)
 
 
 def settings(**changes) -> PretrainSettings:

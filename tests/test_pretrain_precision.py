@@ -1,8 +1,5 @@
 """Accumulation, precision, activation checkpointing and compilation: another way to the same step."""
 
-import random
-from types import SimpleNamespace
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -17,14 +14,6 @@ from l2e_min.lab.training.methods import attach_method
 from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
 
 TINY = {"size": "16x2", "steps": 16, "batch": 4, "context": 16, "log_every": 8, "validate_every": 8, "vocabulary": 300}
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(["the", "neuron", "def", "return", "x"], k=200)) for _ in range(8)]
-    documents = [SimpleNamespace(text=text) for text in texts]
-    return SimpleNamespace(name="words", train=documents[:6], validation=documents[6:], fingerprint="f" * 64)
 
 
 def settings(**changes) -> PretrainSettings:

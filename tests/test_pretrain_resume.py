@@ -6,33 +6,17 @@ import random
 import signal
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import torch
 
 from l2e_min.lab.training import pretrain as p
 from l2e_min.lab.training.checkpoint import latest_checkpoint
 from l2e_min.lab.training.method_choice import METHODS
 from l2e_min.lab.training.recipe import PretrainSettings
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = {"size": "16x2", "steps": 18, "batch": 4, "context": 16, "log_every": 6, "validate_every": 18, "vocabulary": 300}
-
-
-@pytest.fixture(scope="module")
-def corpus():
-    draw = random.Random(0)
-    texts = [" ".join(draw.choices(["the", "neuron", "def", "return", "x"], k=200)) for _ in range(8)]
-    documents = [SimpleNamespace(text=text) for text in texts]
-    return SimpleNamespace(name="words", train=documents[:6], validation=documents[6:], fingerprint="f" * 64)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(out: Path, corpus, every: int = 5, **changes):

@@ -22,6 +22,8 @@ from l2e_min.lab.training import pretrain as p
 from l2e_min.lab.training import suite as s
 from l2e_min.lab.training.suite_export import command, export_suite, suite_card, summarize
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 TINY = {"steps": 12, "batch": 2, "context": 16, "log_every": 3, "validate_every": 6, "vocabulary": 300, "device": "cpu"}
 RUNS = [s.Run("16x1", 0, True, (2, 8)), s.Run("16x1", 1, True, ()), s.Run("32x1", 0, True, (4,))]
 
@@ -34,14 +36,6 @@ def corpus():
 
     documents = [SimpleNamespace(text=words(seed)) for seed in range(12)]
     return SimpleNamespace(name="words", train=documents[:10], validation=documents[10:], fingerprint="f" * 64)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def train(out: Path, corpus, runs=None, every: int = 5, **changes) -> list[dict]:

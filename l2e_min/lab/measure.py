@@ -140,9 +140,12 @@ def token_ids(model: nn.Module, tokenizer, texts: Sequence[str]) -> list[list[in
     return ids
 
 
-def pad(ids: list[list[int]]) -> tuple[Tensor, Tensor]:
-    """Ids (b, t) filled up on the right, and the mask (b, t) of the real ones. What fills up is 0, and masked."""
-    mask = torch.zeros(len(ids), max(map(len, ids)), dtype=torch.long)
+def pad(ids: Sequence[list[int]], width: int | None = None) -> tuple[Tensor, Tensor]:
+    """Ids (b, t) filled up on the right, and the mask (b, t) of the real ones. What fills up is 0, and masked.
+
+    ``width``: t; by default the longest row's.
+    """
+    mask = torch.zeros(len(ids), width or max(map(len, ids)), dtype=torch.long)
     padded = torch.zeros_like(mask)
     for row, values in enumerate(ids):
         padded[row, : len(values)] = torch.tensor(values)

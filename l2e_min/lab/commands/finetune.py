@@ -1,7 +1,6 @@
 """``l2e finetune``: fine-tunes a BERT on tasks with several methods, compared fairly."""
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 from l2e_min.lab.errors import UserError
@@ -80,9 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     )
     tasks = load_tasks(arguments.task, arguments.task_dir)
     if arguments.train_rows is not None:
-        tasks = [
-            replace(task, train=task.train.take(range(min(arguments.train_rows, len(task.train))))) for task in tasks
-        ]
+        tasks = [task.with_train_rows(arguments.train_rows) for task in tasks]
     rows = compare(tasks, model, protocol, arguments.out, progress=not arguments.quiet)
     print(as_text(rows, protocol, tasks))
     print(f"\nall runs: {arguments.out}")

@@ -12,7 +12,6 @@ import json
 import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -130,11 +129,6 @@ def _versions() -> dict[str, str]:
     return {"python": platform.python_version(), **packages}
 
 
-def first_rows(task: Task, n: int) -> Task:
-    """The task with its first ``n`` training rows."""
-    return replace(task, train=task.train.take(range(min(n, len(task.train)))))
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
     from l2e_min.lab.finetuning.mini_glue import MINI_GLUE, mini_glue
@@ -148,7 +142,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of boosted trees and bootstrap (default: 0)")
     chosen = parser.parse_args(arguments)
     try:
-        tasks = [first_rows(task, chosen.train_rows) for task in mini_glue(chosen.tasks)]
+        tasks = [task.with_train_rows(chosen.train_rows) for task in mini_glue(chosen.tasks)]
         result = record(tasks, chosen.out, chosen.seed)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -7,11 +7,10 @@ import torch
 from torch import Tensor
 
 from l2e_min.lab.finetuning.task import Rows, Task
+from l2e_min.lab.measure import pad
 
 GROUPED = 20
 """Batches among which rows are sorted by length: their order stays random, and little of a batch is padding."""
-
-INPUTS = ("input_ids", "token_type_ids", "attention_mask")
 
 
 class Encoded:
@@ -39,13 +38,9 @@ class Encoded:
 
     def batch(self, index: np.ndarray, pad_to: int | None = None) -> tuple[dict[str, Tensor], Tensor]:
         """Inputs, each (b, t), and labels (b,) of the rows ``index``; ``pad_to`` fixes t."""
-        width = pad_to or int(self.lengths[index].max())
-        inputs = {name: torch.zeros(len(index), width, dtype=torch.long) for name in INPUTS}
-        for row, i in enumerate(index):
-            n = self.lengths[i]
-            inputs["input_ids"][row, :n] = torch.tensor(self.ids[i])
-            inputs["token_type_ids"][row, :n] = torch.tensor(self.types[i])
-            inputs["attention_mask"][row, :n] = 1
+        ids, mask = pad([self.ids[i] for i in index], pad_to)
+        types, _ = pad([self.types[i] for i in index], pad_to)
+        inputs = {"input_ids": ids, "token_type_ids": types, "attention_mask": mask}
         return inputs, self.labels[index]
 
     def epoch(self, batch: int, seed: int, epoch: int) -> Iterator[np.ndarray]:

@@ -28,9 +28,11 @@ def compare(tasks: Sequence[Task], model: str, protocol: Protocol, out: Path, *,
     name = "runs.jsonl" if process.process_index == 0 else f"runs-{process.process_index}.jsonl"
     out.mkdir(parents=True, exist_ok=True)
     record, weights = Record(out / name, header_of(model, protocol)), weights_of(model)
+    texts = {task.name: fingerprint(task) for task in tasks}
     for step in ("first", "reported"):
         process.wait_for_everyone()
         rows = read_rows(out)
+        hold_to_texts(rows, texts)
         if any(row.get("weights", weights) != weights for row in rows):  # rows from before this entry have none
             raise UserError(f"the runs in {out} are of another model under the name {model}; choose another folder")
         todo = [(task, s) for task, s in runs_of(tasks, protocol, step, rows) if not made(rows, task, s)]
@@ -43,7 +45,7 @@ def compare(tasks: Sequence[Task], model: str, protocol: Protocol, out: Path, *,
                 print(f"{step} {number + 1}/{len(todo)}: {task.name} {method.name} k={method.k} D={method.strength:g} "
                       f"{method.reading} rate {settings.learning_rate:g} seed {settings.seed}", flush=True)  # fmt: skip
             row = row_of(task, settings, fine_tune(task, model, settings, progress=progress))
-            record.add({**row, "weights": weights})
+            record.add({**row, "texts": texts[task.name], "weights": weights})
     process.wait_for_everyone()
     return read_rows(out)
 
@@ -63,13 +65,17 @@ def runs_of(
 
 
 def made(rows: Sequence[dict], task: Task, settings: FineTuneSettings) -> bool:
-    """Whether a run is among the rows. UserError: there are rows of a task of this name with other texts."""
-    mine = [row for row in rows if row["task"] == task.name]
-    if mine and mine[0]["texts"] != fingerprint(task):
-        raise UserError(
-            f"the texts of {task.name} are not those that the runs there were made with; choose another folder"
-        )
-    return find(mine, settings) is not None
+    """Whether a run is among the rows."""
+    return find([row for row in rows if row["task"] == task.name], settings) is not None
+
+
+def hold_to_texts(rows: Sequence[dict], texts: dict[str, str]) -> None:
+    """UserError: there are rows of a task with other texts than ``texts``, its fingerprint by name."""
+    for row in rows:
+        if row["texts"] != texts.get(row["task"], row["texts"]):
+            raise UserError(
+                f"the texts of {row['task']} are not those that the runs there were made with; choose another folder"
+            )
 
 
 def row_of(task: Task, settings: FineTuneSettings, run) -> dict:
@@ -78,7 +84,7 @@ def row_of(task: Task, settings: FineTuneSettings, run) -> dict:
     if run.inhibitor is not None:
         layers = {name: state.share.item() for name, state in run.inhibitor.states.items()}
     return {"task": task.name, **settings.key(), **run.scores, "curve": run.curve, "share_by_layer": layers,
-            "rows": [len(task.train), len(task.dev), len(task.test)], "texts": fingerprint(task)}  # fmt: skip
+            "rows": [len(task.train), len(task.dev), len(task.test)]}  # fmt: skip
 
 
 def header_of(model: str, protocol: Protocol) -> dict:

@@ -11,7 +11,6 @@ import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -172,10 +171,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--out", type=Path, default=RECORD, metavar="FILE")
     a = parser.parse_args(arguments)
     try:
-        if a.seeds < 1 or (a.train_rows or 2) < 2:
+        if a.seeds < 1 or (a.train_rows is not None and a.train_rows < 2):
             raise UserError("--seeds takes a number of at least 1, --train-rows of at least 2")
         (task,) = load_tasks([a.task])
-        task = replace(task, train=task.train.take(range(min(a.train_rows or len(task.train), len(task.train)))))
+        task = task if a.train_rows is None else task.with_train_rows(a.train_rows)
         record = make(task, a.model, a.out, seeds=range(a.seeds), rate=a.rate, every=a.every)
         if a.seeds > 1:
             print(as_text(record["rows"]))

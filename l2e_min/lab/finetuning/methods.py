@@ -7,6 +7,7 @@ from torch import nn
 from l2e_min import Inhibitor, MovingThreshold, TopK
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_bert import encoder_layers
+from l2e_min.lab.training.method_choice import DEACTIVATING
 
 TITLES = {
     "plain": "original",
@@ -16,9 +17,6 @@ TITLES = {
     "l2e": "L2E's penalty",
 }
 """What can be done while fine-tuning, and W24's names for it."""
-
-DEACTIVATING = {"freeze": "freeze", "straight_through": "straight_through", "memel": "reverse"}
-"""Those of W24, and what `Inhibitor` calls them."""
 
 READINGS = ("entry", "neuron")
 """What counts as one neuron. "neuron": a dimension, its moments over all rows and positions of the batch (ours).

@@ -1,6 +1,7 @@
 """What chapter 6 stands on under each profile: the model, the tasks, the comparison and its recorded runs."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -42,7 +43,7 @@ class Study:
         found = load_tasks(self.settings.tasks)
         if self.settings.encoder != "mini":
             return found
-        return [replace(task, train=task.train.take(range(min(TRAIN_ROWS, len(task.train))))) for task in found]
+        return [task.with_train_rows(TRAIN_ROWS) for task in found]
 
     def rows(self) -> list[dict]:
         """The runs: recorded ones for the mini BERT; for another model those that are missing are made, for hours."""
@@ -58,9 +59,9 @@ class Study:
         found = json.loads(path.read_text(encoding="utf-8"))["tasks"]
         return {name: task["scores"] for name, task in found.items()}
 
-    def has(self, task: Task, control: str) -> bool:
-        """Whether a control's runs on a task are all there."""
-        mine = [row for row in self.rows() if row["task"] == task.name]
+    def has(self, rows: Sequence[dict], task: Task, control: str) -> bool:
+        """Whether a control's runs on a task are all among ``rows``."""
+        mine = [row for row in rows if row["task"] == task.name]
         runs = replace(self.protocol, extra=(control,)).reported(mine)[control]
         return all(find(mine, run) is not None for run in runs)
 

@@ -15,8 +15,9 @@ from l2e_min import Inhibitor
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.finetuning.batches import Encoded
 from l2e_min.lab.finetuning.classifier import build_classifier
-from l2e_min.lab.finetuning.methods import DEACTIVATING, Method
+from l2e_min.lab.finetuning.methods import Method
 from l2e_min.lab.finetuning.task import Task
+from l2e_min.lab.training.method_choice import DEACTIVATING
 
 CURVE_POINTS = 24
 """Points of a run's loss curve; the dev score is taken at every fourth."""

@@ -1,6 +1,6 @@
 """A task to fine-tune on: rows, labels, and how predictions are scored (the shape of GLUE's tasks, W24 Table 1)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -82,6 +82,10 @@ class Task:
     def n_classes(self) -> int:
         """Outputs a model needs: the classes, or 1 for regression."""
         return len(self.classes) if self.kind == "classification" else 1
+
+    def with_train_rows(self, n: int) -> "Task":
+        """The task with its first ``n`` training rows, or all it has where they are fewer."""
+        return replace(self, train=self.train.take(range(min(n, len(self.train)))))
 
     def score(self, predictions, labels) -> float:
         """`score` with the task's metric: points, 0 to 100. predictions: class numbers (n,), or values (n,)."""

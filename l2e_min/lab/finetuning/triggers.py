@@ -18,10 +18,10 @@ import torch
 from l2e_min import TopK, monosemantic_scale
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.finetuning.batches import Encoded
-from l2e_min.lab.finetuning.methods import DEACTIVATING
 from l2e_min.lab.finetuning.run import FineTuned, FineTuneSettings, autocast, to_device
 from l2e_min.lab.finetuning.task import Rows, Task
 from l2e_min.lab.mini_bert import encoder_layers
+from l2e_min.lab.training.method_choice import DEACTIVATING
 
 KINDS = ("[CLS]", "[SEP]", "padding", "[UNK]", "punctuation", "number", "word", "word piece")
 """A word piece goes on with a word ("##ing"); a word may be the beginning of one."""
