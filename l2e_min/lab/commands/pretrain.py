@@ -24,6 +24,7 @@ OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
         "all | top-bottom | first-N | middle-N | last-N (N a number or third) | numbers as 0,3 (default middle-2)",
     ),
     "retrieval": ("retrieval", str, "threshold | top-share | top-N such as top-1 (default: the method's own)"),
+    "initial": ("initial", str, "a model of this size to go on from: a folder or hub:NAME (default: random weights)"),
     "text": ("text", str, "installed (default), a folder of text files, or hub:NAME"),
     "tokenizer": ("tokenizer", str, "train, a folder, or hub:NAME (default: train; a real Pythia takes its own)"),
     "vocabulary": ("vocabulary", int, "entries of a trained tokenizer (default 1024; BERT 4096)"),

@@ -7,15 +7,13 @@ inhibited (W25's Mid-2). Learning rate and everything else are the recipe's own.
 import math
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from l2e_min import Inhibitor, MovingThreshold, monosemantic_scale
+from l2e_min import Inhibitor, MovingThreshold
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.measure import watching
 from l2e_min.lab.mini_pythia import untrained
 from l2e_min.lab.training.controls import RandomPairs, make_linear, make_zero
-from l2e_min.lab.training.objective import token_loss
+from l2e_min.lab.training.look import look, mean_cost
 from l2e_min.lab.training.pretrain import training_step
 from l2e_min.lab.training.random_state import seed_generators
 from l2e_min.lab.training.recipe import PretrainSettings, learning_rate_at, make_optimizer
@@ -84,6 +82,7 @@ def train(
     change_layer(model, kind.layer)
     seed_generators(seed)  # for RandomPairs
     optimizer = make_optimizer(model, settings)
+    sites = find_sites(model, PLACE)
     penalty, weight = None, 0.0
     if kind.form:
         weight = equal_weight(settings, text, kind.weight) if kind.form == "ms" else kind.weight
@@ -92,7 +91,7 @@ def train(
     held_out = text.validation.rows(text.validation.spread(rows))  # (rows, context) twice
     losses, norms, looks = [], [], []
     if 0 in look_at:
-        looks.append({"step": 0} | look(model, held_out, settings))
+        looks.append({"step": 0} | look(model, held_out, settings, sites))
     for step in range(settings.steps):
         inputs, targets = text.training.read(step * settings.batch, settings.batch)  # (batch, context) each
         rate = learning_rate_at(step, settings)
@@ -102,9 +101,9 @@ def train(
         if not math.isfinite(losses[-1] + norms[-1]):
             return {"weight": weight, "finite": False, "loss": losses[:-1], "norm": norms[:-1], "looks": looks}
         if step + 1 in look_at:
-            looks.append({"step": step + 1} | look(model, held_out, settings))
+            looks.append({"step": step + 1} | look(model, held_out, settings, sites))
     found = {"weight": weight, "finite": True, "loss": losses, "norm": norms, "looks": looks}
-    return found | {"mean_cost": mean_cost(model, held_out, settings)}
+    return found | {"mean_cost": mean_cost(model, held_out, settings, sites)}
 
 
 def equal_weight(settings: PretrainSettings, text, weight: float, warm_up: int = 11) -> float:
@@ -135,45 +134,3 @@ def change_layer(model: nn.Module, layer: str) -> None:
         make_linear(model, sites)
     if layer == "zeroed":
         make_zero(sites)
-
-
-@torch.no_grad()
-def look(model: nn.Module, held_out: tuple[Tensor, Tensor], settings: PretrainSettings) -> dict:
-    """What the middle MLPs do on held-out text, with moments taken afresh from that text.
-
-    ``loss``: nats a token. ``log_kurtosis``: log of the mean of phi^2 over pairs. ``log_variance``: log of the median
-    S^2. ``constant``: share of neurons that are constant up to rounding; they have no phi and are left out of it.
-    """
-    z: dict[int, Tensor] = {}
-    sites = find_sites(model, PLACE)
-    training = model.training
-    model.eval()
-    with watching(sites, lambda number, values: z.__setitem__(number, values.double().flatten(0, 1))):
-        loss = token_loss(model, *held_out, settings).item()
-    model.train(training)
-    values = torch.cat([z[number] for number in range(len(sites))], dim=1)  # (tokens, neurons of both layers)
-    mean, var = values.mean(0), values.var(0)
-    moving = var > (4 * torch.finfo(torch.float32).eps * mean.abs()).square()
-    phi = monosemantic_scale(values[:, moving], mean[moving], var[moving])
-    return {
-        "loss": loss,
-        "log_kurtosis": phi.square().mean().log().item() if moving.any() else math.nan,
-        "log_variance": var.median().clamp_min(1e-45).log().item(),
-        "constant": 1 - moving.double().mean().item(),
-    }
-
-
-@torch.no_grad()
-def mean_cost(model: nn.Module, held_out: tuple[Tensor, Tensor], settings: PretrainSettings) -> float:
-    """How much the held-out loss rises, in nats a token, when both MLPs give their mean output on every token."""
-    model.eval()
-    before = token_loss(model, *held_out, settings).item()
-    handles = []
-    for site in find_sites(model, PLACE):
-        mlp = model.get_submodule(site.name.rpartition(".")[0])
-        hook = lambda _module, _inputs, output: output.mean((0, 1), keepdim=True).expand_as(output)  # noqa: E731
-        handles.append(mlp.register_forward_hook(hook))
-    after = token_loss(model, *held_out, settings).item()
-    for handle in handles:
-        handle.remove()
-    return after - before

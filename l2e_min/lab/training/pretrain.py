@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from l2e_min.lab.errors import UserError
-from l2e_min.lab.mini_bert import is_bert, untrained_bert
-from l2e_min.lab.mini_pythia import PYTHIA, untrained
+from l2e_min.lab.mini_pythia import PYTHIA
 from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from l2e_min.lab.training.devices import Devices
 from l2e_min.lab.training.events import Events
+from l2e_min.lab.training.initial import first_model
 from l2e_min.lab.training.many_devices import devices_for
 from l2e_min.lab.training.methods import Attach, attach_method, chosen_sites
 from l2e_min.lab.training.progress import in_words, progress_bar
@@ -62,8 +62,7 @@ def pretrain(
         if result := read_json(out / "result.json"):
             return result
         text = prepare_text(settings, out, corpus=corpus, progress=progress)
-    make = untrained_bert if is_bert(settings.size) else untrained
-    model = make(settings.size, seed=settings.seed, vocabulary=len(text.tokenizer), context=settings.context)
+    model = first_model(settings, len(text.tokenizer))
     if settings.size in PYTHIA:
         model.set_attn_implementation("sdpa")  # at 2,048 tokens a matrix of attention a head would not fit
     model.to(devices.device).train()

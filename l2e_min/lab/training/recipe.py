@@ -40,11 +40,15 @@ class PretrainSettings:
     """"threshold" (moving, W25), "top-share" (exact, slow) or "top-N" (N pairs of each row, W24); empty takes the
     method's own."""
 
+    initial: str = ""
+    """A model to go on from: the folder of one of this size, or hub:NAME. Empty draws the weights from the seed."""
+
     text: str = "installed"
     """"installed", a folder of text files, or hub:NAME."""
 
     tokenizer: str = ""
-    """"train" (on the training text), a folder, or hub:NAME. Empty: "train" at mini scales, at real ones Pythia's."""
+    """"train" (on the training text), a folder, or hub:NAME. Empty: that of ``initial``; without one "train" at mini
+    scales, at real ones Pythia's."""
 
     vocabulary: int = 0
     """Entries of a trained tokenizer; 0 takes the architecture's own: 1,024 for Pythia (2.2 bytes a token, and small
@@ -145,6 +149,8 @@ class PretrainSettings:
             object.__setattr__(self, "device", "cuda" if torch.cuda.is_available() else "cpu")
 
     def own_tokenizer(self) -> str:
+        if self.initial:
+            return self.initial
         return f"hub:EleutherAI/{self.size}" if self.size in PYTHIA else "train"
 
     def own_learning_rate(self) -> float:

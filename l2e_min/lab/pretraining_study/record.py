@@ -1,0 +1,92 @@
+"""Makes the runs of the comparison and keeps their numbers: what chapter 7 reads.
+
+    python -m l2e_min.lab.pretraining_study.record --out runs/pretraining --workers 2
+
+Two hours or so on two cores. Stopped with Ctrl-C or killed, the same command goes on where it was. The numbers are
+written to data/results/pretraining/runs.jsonl as runs end; the models stay in --out.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+
+from l2e_min.lab.errors import UserError
+from l2e_min.lab.paths import DATA
+from l2e_min.lab.pretraining_study.plan import STAGES, Run, find
+from l2e_min.lab.record import Record
+from l2e_min.lab.training.run_folder import versions
+
+RECORD = DATA / "results" / "pretraining" / "runs.jsonl"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status 0 when all is made, 130 after Ctrl-C, 2 on bad input."""
+    parser = argparse.ArgumentParser(
+        prog="python -m l2e_min.lab.pretraining_study.record",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--out", type=Path, required=True, help="where the runs are made; goes on with what is there")
+    parser.add_argument("--record", type=Path, default=RECORD, help=f"the file of numbers (default: {RECORD.name})")
+    parser.add_argument("--workers", type=int, default=1, help="runs at a time, one core each (default 1)")
+    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES), help="default: all")
+    given = parser.parse_args(arguments)
+    if given.workers < 1:
+        parser.error(f"--workers must be at least 1, got {given.workers}")
+    try:
+        record(given.out, given.record, given.stages, given.workers)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on where it was", file=sys.stderr)
+        return 130
+    return 0
+
+
+def record(out: Path, path: Path, stages: Sequence[str] = tuple(STAGES), workers: int = 1) -> list[dict]:
+    """The rows of all stages; those that are missing are made, ``workers`` at a time."""
+    rows = Record(path, {"versions": versions()})
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread)
+    try:
+        for stage in stages:
+            todo = [run for run in dict.fromkeys(STAGES[stage](rows.rows)) if find(rows.rows, run) is None]
+            waiting = {pool.submit(attempt, run, out): run for run in todo}
+            for number, future in enumerate(as_completed(waiting), 1):
+                row = future.result()
+                if row is None:
+                    raise KeyboardInterrupt
+                rows.add(row)
+                print(f"{stage} {number}/{len(todo)} {waiting[future]}: {row['validation_loss']:.4f}", flush=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return rows.rows
+
+
+def one_thread() -> None:
+    """A process uses one core: several runs at a time are quicker than one run on several."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def attempt(run: Run, out: Path) -> dict | None:
+    """The run's row, None where it was told to stop. A run whose loss is no longer finite says so in its row."""
+    from l2e_min.lab.pretraining_study.run import make
+    from l2e_min.lab.training.stopping import Interrupted
+
+    try:
+        return make(run, out)
+    except Interrupted:
+        return None
+    except UserError as error:
+        if "the loss is" not in str(error):
+            raise
+        return {"run": run.key, "validation_loss": float("inf"), "diverged": str(error)}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
