@@ -1,0 +1,96 @@
+"""What the finished models of the comparison can do: multiple choice, and the feature datasets of W25 section 3."""
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from l2e_min.lab.choice.evaluate import evaluate, hard_and_easy
+from l2e_min.lab.choice.tasks import choice_tasks
+from l2e_min.lab.mini_pythia import load_model
+from l2e_min.lab.pretraining_study.plan import (
+    EARLY,
+    LONG,
+    MAIN,
+    SEARCH_SEED,
+    Rows,
+    Run,
+    best_rate,
+    compare,
+    keeps_early,
+    long,
+    more_seeds,
+    places,
+    scales,
+)
+from l2e_min.lab.training.methods import load_run
+
+SHOTS = (0, 5)
+"""Solved examples before a question; of five, as many as the context of 128 tokens has room for."""
+
+ITEMS = 320
+"""Questions of a task."""
+
+FEATURES, ROWS_PER_FEATURE = "code_language", 200
+"""The dataset on which probing F1 and K-S are measured: the one on which W25 finds the most neurons."""
+
+
+def scored(rows: Rows) -> list[Run]:
+    """The runs that answer questions: the long ones, the places, the scales, and the one that says what is hard."""
+    more = [run for run in more_seeds(rows) if run.steps == LONG]
+    return [splitter(rows), *long(rows), *places(rows), *scales(rows), *more]
+
+
+def splitter(rows: Rows) -> Run:
+    """The plain model of another seed whose scores part hard tasks from easy ones (C18)."""
+    return Run("plain", best_rate(rows, "plain"), SEARCH_SEED)
+
+
+def observed(rows: Rows) -> list[Run]:
+    """The runs whose neurons are probed, after ``EARLY`` steps and at the end."""
+    return compare(rows, treatments=MAIN)
+
+
+@cache
+def tasks(shots: int) -> tuple:
+    return tuple(choice_tasks(items=ITEMS, shots=shots))
+
+
+def answer(run: Run, out: Path) -> list[dict]:
+    """A row for each of ``SHOTS``: accuracy by task."""
+    model, tokenizer = load_run(out / run.folder)
+    rows = []
+    for shots in SHOTS:
+        scores = evaluate(model, tokenizer, tasks(shots))
+        rows.append({"run": run.key, "shots": shots, "tasks": {name: s.accuracy for name, s in scores.items()}})
+    return rows
+
+
+@cache
+def texts():
+    from l2e_min.lab.study.model import held_out_rows
+    from l2e_min.lab.text.features import load_features
+
+    return load_features(FEATURES, ROWS_PER_FEATURE), held_out_rows()
+
+
+def observe(run: Run, out: Path) -> list[dict]:
+    """Rows of probing F1, K-S and phi on l*: of the early weights, where they were kept, and of the last ones."""
+    from l2e_min.lab.study.model import study_model
+
+    data, held_out = texts()
+    folder, rows = out / run.folder, []
+    for step in (EARLY, run.steps) if keeps_early(run) else (run.steps,):
+        if step == run.steps:
+            model, tokenizer = load_run(folder)
+        else:
+            model, tokenizer = load_model(folder / "snapshots", variant=f"step{step}", tokenizer=folder / "tokenizer")
+        found = study_model(model, tokenizer, [data], held_out, off=False, progress=False)["datasets"][data.name]
+        numbers = {name: found[name] for name in ("f1", "f1_null", "ks", "ks_null", "phi_on", "phi_on_null", "dead")}
+        rows.append({"run": run.key, "step": step, "dataset": data.name, **numbers})
+    return rows
+
+
+def hard_tasks(rows: Sequence[dict], runs: Rows, shots: int = 0) -> tuple[list[str], list[str]]:
+    """(hard, easy) tasks, by the splitter's scores."""
+    key = splitter(runs).key
+    return hard_and_easy(next(row["tasks"] for row in rows if row["run"] == key and row["shots"] == shots))
