@@ -13,22 +13,23 @@ TREATMENTS: dict[str, dict] = {
     "memel": {"method": "memel"},
     "freeze": {"method": "freeze"},
     "straight_through": {"method": "straight_through"},
-    "l2e .001": {"method": "l2e", "weight": 0.001},
     "l2e .003": {"method": "l2e", "weight": 0.003},
     "l2e .01": {"method": "l2e", "weight": 0.01},
     "l2e .03": {"method": "l2e", "weight": 0.03},
     "ms .0003": {"method": "ms", "weight": 0.0003},
-    "ms .003": {"method": "ms", "weight": 0.003},
-    "invariant .003": {"method": "invariant_log_ms", "weight": 0.003},
     "invariant .01": {"method": "invariant_log_ms", "weight": 0.01},
-    "invariant .03": {"method": "invariant_log_ms", "weight": 0.03},
     "random pairs .003": {"method": "random_pairs", "weight": 0.003},
     "zeroed": {"method": "zeroed"},
     "mean replaced": {"method": "mean_replaced"},
     "linear": {"method": "linear"},
     "shrunk": {"method": "shrunk"},
 }
-"""What is done to the middle layers, by name: settings of ``l2e pretrain``. The last five are controls."""
+"""What is done to the middle layers, by name: settings of ``l2e pretrain``. The last five are controls. The weight of
+the un-logged penalty is ten times smaller: its gradient is larger by phi, which is about 20 where it is selected."""
+
+WEIGHTS = ("l2e .001", "l2e .003", "l2e .01", "l2e .03")
+TREATMENTS_OF_GRID = {**TREATMENTS, "l2e .001": {"method": "l2e", "weight": 0.001}}
+"""The grid has one weight more, for which no learning rate is searched."""
 
 SIZE, STEPS, BATCH = "128x4", 1000, 8
 """1.06M parameters, 1,024 tokens a step: 1.0M tokens."""
@@ -57,13 +58,13 @@ EARLY = STEPS // 10
 PLACE_SIZE, PLACES = "64x6", ("first-2", "middle-2", "last-2", "top-bottom", "all")
 """A model deep enough to ask where to inhibit (C19), and where."""
 
-SCALES = ("64x3", "192x5")
+SCALES = ("64x3", "64x6")
 """Further scales of the comparison of task scores (C18)."""
 
 L2E = "l2e .003"
 """The weight that stands for L2E where only one can: ``l2e pretrain``'s own."""
 
-SHARES, WEIGHTS = (0.01, 0.02, 0.04), ("l2e .001", "l2e .003", "l2e .01", "l2e .03")
+SHARES = (0.01, 0.02, 0.04)
 GRID_RATE = 4e-3
 """The grid of weight and share is made at one rate, that of the recipe."""
 
@@ -97,7 +98,7 @@ class Run:
 
     def settings(self, initial: str = "") -> PretrainSettings:
         """As ``l2e pretrain`` takes them. ``initial``: the folder of the model to start from."""
-        chosen = dict(TREATMENTS[self.treatment])
+        chosen = dict(TREATMENTS_OF_GRID[self.treatment])
         if chosen.get("method") in ("l2e", "ms", "invariant_log_ms", "random_pairs"):
             chosen["share"] = self.share
         return PretrainSettings(
@@ -142,7 +143,7 @@ def low(rows: Rows, seeds=SEEDS) -> list[Run]:
 
 def long(rows: Rows, seeds=SEEDS) -> list[Run]:
     """The main comparison at greater length."""
-    return compare(rows, LONG, seeds, (*MAIN, "invariant .01"))
+    return compare(rows, LONG, seeds, MAIN)
 
 
 def late(rows: Rows) -> list[Run]:
@@ -186,8 +187,8 @@ STAGES: dict[str, Callable[[Rows], list[Run]]] = {
     "compare": compare,
     "low": low,
     "late": late,
-    "long": long,
     "places": places,
+    "long": long,
     "scales_search": scales_search,
     "scales": scales,
     "grid": grid,

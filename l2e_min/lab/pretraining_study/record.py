@@ -54,6 +54,8 @@ def record(out: Path, path: Path, stages: Sequence[str] = tuple(STAGES), workers
     try:
         for stage in stages:
             todo = [run for run in dict.fromkeys(STAGES[stage](rows.rows)) if find(rows.rows, run) is None]
+            if todo:
+                first_tokenizer(todo[0], out)
             waiting = {pool.submit(attempt, run, out): run for run in todo}
             for number, future in enumerate(as_completed(waiting), 1):
                 row = future.result()
@@ -64,6 +66,15 @@ def record(out: Path, path: Path, stages: Sequence[str] = tuple(STAGES), workers
     finally:
         pool.shutdown(cancel_futures=True)
     return rows.rows
+
+
+def first_tokenizer(run: Run, out: Path) -> None:
+    """Trains the tokenizer that all runs share, if it is not there yet: before several processes ask for it."""
+    if not (out / "tokenizer").is_dir():
+        from l2e_min.lab.pretraining_study.run import corpus
+        from l2e_min.lab.training.suite import share_tokenizer
+
+        share_tokenizer(out, out / run.folder, run.settings(), corpus())
 
 
 def one_thread() -> None:

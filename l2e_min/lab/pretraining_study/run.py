@@ -15,7 +15,8 @@ from l2e_min.lab.training.look import look, mean_cost
 from l2e_min.lab.training.methods import attach_method, chosen_sites, load_run
 from l2e_min.lab.training.pretrain import pretrain
 from l2e_min.lab.training.recipe import PretrainSettings
-from l2e_min.lab.training.training_text import TrainingText, prepare_text
+from l2e_min.lab.training.suite import share_tokenizer
+from l2e_min.lab.training.training_text import prepare_text
 
 LOOK_ROWS = 64
 """Held-out rows of 128 tokens that the neurons are judged on."""
@@ -45,6 +46,7 @@ def make(run: Run, out: Path, *, progress: bool = False) -> dict:
         return penalty, {**extras, "cumulative": watcher}
 
     began = time.process_time()
+    share_tokenizer(out, folder, settings, corpus())
     snapshots = (EARLY,) if keeps_early(run) else ()
     result = pretrain(settings, folder, snapshots=snapshots, attach=attach, corpus=corpus(), progress=progress)
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # 13 MB a run, and never needed again
@@ -58,8 +60,7 @@ def measured(run: Run, folder: Path, cumulative: Path, settings: PretrainSetting
     """The looks at the finished model, and at the early one where there is one."""
     model, _ = load_run(folder)
     sites = chosen_sites(model, run.layers)
-    text: TrainingText = prepare_text(settings, folder, corpus=corpus(), progress=False)
-    held_out = text.validation.rows(text.validation.spread(LOOK_ROWS))
+    held_out = held_out_rows(folder, settings)
     with torch.no_grad():
         found = look(model, held_out, settings, sites, Cumulative.read(sites, cumulative))
         rows = {"look": found, "mean_cost": mean_cost(model, held_out, settings, sites)}
@@ -69,6 +70,17 @@ def measured(run: Run, folder: Path, cumulative: Path, settings: PretrainSetting
             early, _ = load_model(folder / "snapshots", variant=f"step{EARLY}", tokenizer=folder / "tokenizer")
             rows["early_look"] = look(early, held_out, settings, chosen_sites(early, run.layers))
     return rows
+
+
+_held_out: dict[str, tuple] = {}
+
+
+def held_out_rows(folder: Path, settings: PretrainSettings) -> tuple:
+    """Inputs and targets of ``LOOK_ROWS`` held-out rows: the same for all runs, prepared once a process."""
+    if "rows" not in _held_out:
+        text = prepare_text(settings, folder, corpus=corpus(), progress=False)
+        _held_out["rows"] = text.validation.rows(text.validation.spread(LOOK_ROWS))
+    return _held_out["rows"]
 
 
 def curve(log: Path) -> dict[str, list]:
