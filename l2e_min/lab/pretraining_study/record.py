@@ -84,14 +84,21 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+_told_to_stop = False
+
+
 def attempt(run: Run, out: Path) -> dict | None:
     """The run's row, None where it was told to stop. A run whose loss is no longer finite says so in its row."""
+    global _told_to_stop  # a pool hands a process its next run before it hears of the stop
+    if _told_to_stop:
+        return None
     from l2e_min.lab.pretraining_study.run import make
     from l2e_min.lab.training.stopping import Interrupted
 
     try:
         return make(run, out)
     except Interrupted:
+        _told_to_stop = True
         return None
     except UserError as error:
         if "the loss is" not in str(error):
