@@ -2,13 +2,14 @@
 
     python -m l2e_min.lab.pretraining_study.record --out runs/pretraining --workers 2
 
-Two hours or so on two cores. Stopped with Ctrl-C or killed, the same command goes on where it was. The numbers are
-written to data/results/pretraining/runs.jsonl as runs end; the models stay in --out.
+Three hours or so on two cores. Stopped with Ctrl-C or killed, the same command goes on where it was. The numbers are
+written as runs end: runs.jsonl, answers.jsonl and observations.jsonl in data/results/pretraining. The models stay in
+--out.
 """
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,10 +17,13 @@ from pathlib import Path
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.paths import DATA
 from l2e_min.lab.pretraining_study.plan import STAGES, Run, find
-from l2e_min.lab.record import Record
+from l2e_min.lab.record import Record, read
 from l2e_min.lab.training.run_folder import versions
 
-RECORD = DATA / "results" / "pretraining" / "runs.jsonl"
+FOLDER = DATA / "results" / "pretraining"
+
+AFTERWARDS = ("answers", "observations")
+"""Stages that look at finished models: questions answered, neurons probed; see ``scores``."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -29,10 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    everything = [*STAGES, *AFTERWARDS]
     parser.add_argument("--out", type=Path, required=True, help="where the runs are made; goes on with what is there")
-    parser.add_argument("--record", type=Path, default=RECORD, help=f"the file of numbers (default: {RECORD.name})")
+    parser.add_argument("--record", type=Path, default=FOLDER, help="folder of the numbers (data/results/pretraining)")
     parser.add_argument("--workers", type=int, default=1, help="runs at a time, one core each (default 1)")
-    parser.add_argument("--stages", nargs="+", choices=list(STAGES), default=list(STAGES), help="default: all")
+    parser.add_argument("--stages", nargs="+", choices=everything, default=everything, help="default: all")
     given = parser.parse_args(arguments)
     if given.workers < 1:
         parser.error(f"--workers must be at least 1, got {given.workers}")
@@ -47,25 +52,53 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def record(out: Path, path: Path, stages: Sequence[str] = tuple(STAGES), workers: int = 1) -> list[dict]:
-    """The rows of all stages; those that are missing are made, ``workers`` at a time."""
-    rows = Record(path, {"versions": versions()})
+def record(
+    out: Path, folder: Path = FOLDER, stages: Sequence[str] = (*STAGES, *AFTERWARDS), workers: int = 1
+) -> list[dict]:
+    """The rows of all runs; what is missing in ``stages`` is made, ``workers`` at a time. KeyboardInterrupt: stopped."""
+    rows = Record(folder / "runs.jsonl", {"versions": versions()})
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread)
     try:
         for stage in stages:
-            todo = [run for run in dict.fromkeys(STAGES[stage](rows.rows)) if find(rows.rows, run) is None]
-            if todo:
-                first_tokenizer(todo[0], out)
-            waiting = {pool.submit(attempt, run, out): run for run in todo}
-            for number, future in enumerate(as_completed(waiting), 1):
-                row = future.result()
-                if row is None:
-                    raise KeyboardInterrupt
-                rows.add(row)
-                print(f"{stage} {number}/{len(todo)} {waiting[future]}: {row['validation_loss']:.4f}", flush=True)
+            if stage in STAGES:
+                todo = [run for run in dict.fromkeys(STAGES[stage](rows.rows)) if find(rows.rows, run) is None]
+                if todo:
+                    first_tokenizer(todo[0], out)
+                for run, row in in_turn(pool, attempt, todo, out, stage):
+                    rows.add(row)
+                    print(f"  {run}: {row['validation_loss']:.4f}", flush=True)
+            else:
+                from l2e_min.lab.pretraining_study import scores
+
+                wanted, do = {
+                    "answers": (scores.scored, scores.answer),
+                    "observations": (scores.observed, scores.observe),
+                }[stage]
+                found = Record(folder / f"{stage}.jsonl", {"versions": versions()})
+                todo = [run for run in dict.fromkeys(wanted(rows.rows)) if find(found.rows, run) is None]
+                for _, several in in_turn(pool, do, todo, out, stage):
+                    for row in several:
+                        found.add(row)
     finally:
         pool.shutdown(cancel_futures=True)
     return rows.rows
+
+
+def in_turn(
+    pool: ProcessPoolExecutor, do: Callable, runs: Sequence[Run], out: Path, stage: str
+) -> Iterator[tuple[Run, object]]:
+    """``do(run, out)`` of every run, as they end. KeyboardInterrupt where one was told to stop."""
+    waiting = {pool.submit(do, run, out): run for run in runs}
+    for number, future in enumerate(as_completed(waiting), 1):
+        if (result := future.result()) is None:
+            raise KeyboardInterrupt
+        print(f"{stage} {number}/{len(runs)}", flush=True)
+        yield waiting[future], result
+
+
+def results(name: str, folder: Path = FOLDER) -> list[dict]:
+    """The rows of "runs", "answers" or "observations"."""
+    return read(folder / f"{name}.jsonl")[1]
 
 
 def first_tokenizer(run: Run, out: Path) -> None:
