@@ -125,20 +125,20 @@ def b02(rows: Rows) -> dict[str, Measurement]:
     }
 
 
-def mean_accuracy(names: Sequence[str] | None = None) -> Number:
-    """Mean accuracy in points over tasks (default: all)."""
-    return lambda row: 100 * sum(row["tasks"][n] for n in names or row["tasks"]) / len(names or row["tasks"])
+def mean_accuracy(shots: str = "zero", names: Sequence[str] = ()) -> Number:
+    """Mean accuracy in points over tasks (default: all) of a row of answers."""
+    return lambda row: 100 * sum(row[shots][n] for n in names or row[shots]) / len(names or row[shots])
 
 
-def c18(rows: Rows, scores: Sequence[dict], hard: Sequence[str], easy: Sequence[str]) -> dict[str, Measurement]:
-    """L2E minus plain on hard and on easy tasks, averaged over scales; ``scores``: rows of one number of shots."""
+def c18(rows: Rows, answers: Rows, hard: Sequence[str], easy: Sequence[str]) -> dict[str, Measurement]:
+    """L2E minus plain on hard and on easy tasks, averaged over scales."""
     found = {}
     for name, names in (("gain_hard", hard), ("gain_easy", easy)):
         gains = []
         for size in (SIZE, *SCALES):
             run, plain = best(rows, L2E, LONG, size), best(rows, "plain", LONG, size)
-            number = mean_accuracy(names)
-            ours, theirs = (values(scores, each, number, SEEDS) for each in (run, plain))
+            number = mean_accuracy(names=names)
+            ours, theirs = (values(answers, each, number, SEEDS) for each in (run, plain))
             gains.append([a - b for a, b in zip(ours, theirs, strict=True)])
         found[name] = Measurement.over_seeds(
             [sum(seed) / len(gains) for seed in zip(*gains, strict=True)], unit="points"
@@ -146,13 +146,13 @@ def c18(rows: Rows, scores: Sequence[dict], hard: Sequence[str], easy: Sequence[
     return found
 
 
-def c19(rows: Rows, scores: Sequence[dict]) -> dict[str, Measurement]:
+def c19(rows: Rows, answers: Rows) -> dict[str, Measurement]:
     """The middle against the first and the last layers, in points and in loss."""
     runs = {
         place: Run(L2E, GRID_RATE, SEEDS[0], PLACE_SIZE, layers=f"{place}-2") for place in ("first", "middle", "last")
     }
     found = {}
     for place in ("first", "last"):
-        found[f"middle_minus_{place}"] = difference(scores, runs["middle"], runs[place], mean_accuracy())
+        found[f"middle_minus_{place}"] = difference(answers, runs["middle"], runs[place], mean_accuracy())
         found[f"loss_middle_minus_{place}"] = difference(rows, runs["middle"], runs[place])
     return found

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def record(
     out: Path, folder: Path = FOLDER, stages: Sequence[str] = (*STAGES, *AFTERWARDS), workers: int = 1
 ) -> list[dict]:
-    """The rows of all runs; what is missing in ``stages`` is made, ``workers`` at a time. KeyboardInterrupt: stopped."""
+    """The rows of all runs; what is missing in ``stages`` is made, ``workers`` at a time; KeyboardInterrupt: stopped."""
     rows = Record(folder / "runs.jsonl", {"versions": versions()})
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread)
     try:
@@ -76,9 +76,8 @@ def record(
                 }[stage]
                 found = Record(folder / f"{stage}.jsonl", {"versions": versions()})
                 todo = [run for run in dict.fromkeys(wanted(rows.rows)) if find(found.rows, run) is None]
-                for _, several in in_turn(pool, do, todo, out, stage):
-                    for row in several:
-                        found.add(row)
+                for _, row in in_turn(pool, do, todo, out, stage):
+                    found.add(row)
     finally:
         pool.shutdown(cancel_futures=True)
     return rows.rows

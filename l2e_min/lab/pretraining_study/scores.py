@@ -16,6 +16,7 @@ from l2e_min.lab.pretraining_study.plan import (
     Run,
     best_rate,
     compare,
+    find,
     keeps_early,
     long,
     more_seeds,
@@ -24,7 +25,7 @@ from l2e_min.lab.pretraining_study.plan import (
 )
 from l2e_min.lab.training.methods import load_run
 
-SHOTS = (0, 5)
+SHOTS = {"zero": 0, "five": 5}
 """Solved examples before a question; of five, as many as the context of 128 tokens has room for."""
 
 ITEMS = 320
@@ -55,14 +56,14 @@ def tasks(shots: int) -> tuple:
     return tuple(choice_tasks(items=ITEMS, shots=shots))
 
 
-def answer(run: Run, out: Path) -> list[dict]:
-    """A row for each of ``SHOTS``: accuracy by task."""
+def answer(run: Run, out: Path) -> dict:
+    """Accuracy by task: ``zero`` without, ``five`` with solved examples."""
     model, tokenizer = load_run(out / run.folder)
-    rows = []
-    for shots in SHOTS:
+    row = {"run": run.key}
+    for name, shots in SHOTS.items():
         scores = evaluate(model, tokenizer, tasks(shots))
-        rows.append({"run": run.key, "shots": shots, "tasks": {name: s.accuracy for name, s in scores.items()}})
-    return rows
+        row[name] = {task: score.accuracy for task, score in scores.items()}
+    return row
 
 
 @cache
@@ -73,24 +74,25 @@ def texts():
     return load_features(FEATURES, ROWS_PER_FEATURE), held_out_rows()
 
 
-def observe(run: Run, out: Path) -> list[dict]:
-    """Rows of probing F1, K-S and phi on l*: of the early weights, where they were kept, and of the last ones."""
+def observe(run: Run, out: Path) -> dict:
+    """Probing F1, K-S and phi on l*: of the ``early`` weights, where they were kept, and at the ``end``."""
+    folder = out / run.folder
+    row = {"run": run.key, "dataset": FEATURES, "end": numbers(*load_run(folder))}
+    if keeps_early(run):
+        early = load_model(folder / "snapshots", variant=f"step{EARLY}", tokenizer=folder / "tokenizer")
+        row["early"] = numbers(*early)
+    return row
+
+
+def numbers(model, tokenizer) -> dict[str, float]:
+    """What ``lab.study.measures`` says of all neurons of a model, in part."""
     from l2e_min.lab.study.model import study_model
 
     data, held_out = texts()
-    folder, rows = out / run.folder, []
-    for step in (EARLY, run.steps) if keeps_early(run) else (run.steps,):
-        if step == run.steps:
-            model, tokenizer = load_run(folder)
-        else:
-            model, tokenizer = load_model(folder / "snapshots", variant=f"step{step}", tokenizer=folder / "tokenizer")
-        found = study_model(model, tokenizer, [data], held_out, off=False, progress=False)["datasets"][data.name]
-        numbers = {name: found[name] for name in ("f1", "f1_null", "ks", "ks_null", "phi_on", "phi_on_null", "dead")}
-        rows.append({"run": run.key, "step": step, "dataset": data.name, **numbers})
-    return rows
+    found = study_model(model, tokenizer, [data], held_out, off=False, progress=False)["datasets"][data.name]
+    return {name: found[name] for name in ("f1", "f1_null", "ks", "ks_null", "phi_on", "phi_on_null", "dead")}
 
 
-def hard_tasks(rows: Sequence[dict], runs: Rows, shots: int = 0) -> tuple[list[str], list[str]]:
-    """(hard, easy) tasks, by the splitter's scores."""
-    key = splitter(runs).key
-    return hard_and_easy(next(row["tasks"] for row in rows if row["run"] == key and row["shots"] == shots))
+def hard_tasks(answers: Sequence[dict], rows: Rows) -> tuple[list[str], list[str]]:
+    """(hard, easy) tasks, by the splitter's scores without examples."""
+    return hard_and_easy(find(answers, splitter(rows))["zero"])
