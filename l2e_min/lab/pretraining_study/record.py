@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def record(
     out: Path, folder: Path = FOLDER, stages: Sequence[str] = (*STAGES, *AFTERWARDS), workers: int = 1
 ) -> list[dict]:
-    """The rows of all runs; makes those that ``stages`` lack, ``workers`` at a time. KeyboardInterrupt: told to stop."""
+    """The rows of all runs; makes what ``stages`` lack, ``workers`` at a time. KeyboardInterrupt: told to stop."""
     rows = Record(folder / "runs.jsonl", {"versions": versions()})
     pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread)
     try:
