@@ -8,10 +8,13 @@ written as runs end: runs.jsonl, answers.jsonl and observations.jsonl in data/re
 """
 
 import argparse
+import os
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from pathlib import Path
 
 from l2e_min.lab.errors import UserError
@@ -55,13 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def record(
     out: Path, folder: Path = FOLDER, stages: Sequence[str] = (*STAGES, *AFTERWARDS), workers: int = 1
 ) -> list[dict]:
-    """The rows of all runs; makes what ``stages`` lack, ``workers`` at a time. KeyboardInterrupt: told to stop."""
+    """The rows of all runs; makes what ``stages`` lack, ``workers`` at a time. KeyboardInterrupt: told to stop.
+
+    For a program's main thread, where Ctrl-C is heard.
+    """
     rows = Record(folder / "runs.jsonl", {"versions": versions()})
-    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread)
+    stop = get_context("spawn").Event()
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=begin, initargs=(stop,))
     try:
         for stage in stages:
             if stage in STAGES:
-                todo = [run for run in dict.fromkeys(STAGES[stage](rows.rows)) if find(rows.rows, run) is None]
+                todo = missing(stage, STAGES[stage], rows.rows, rows.rows)
                 if todo:
                     first_tokenizer(todo[0], out)
                 for run, row in in_turn(pool, attempt, todo, out, stage):
@@ -75,19 +82,33 @@ def record(
                     "observations": (scores.observed, scores.observe),
                 }[stage]
                 found = Record(folder / f"{stage}.jsonl", {"versions": versions()})
-                todo = [run for run in dict.fromkeys(wanted(rows.rows)) if find(found.rows, run) is None]
+                todo = missing(stage, wanted, rows.rows, found.rows)
                 for _, row in in_turn(pool, do, todo, out, stage):
                     found.add(row)
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
     return rows.rows
+
+
+def missing(stage: str, planned: Callable[[list[dict]], list[Run]], rows: list[dict], there: list[dict]) -> list[Run]:
+    """The runs that a stage plans by ``rows`` and that are not ``there``, each once."""
+    try:
+        runs = dict.fromkeys(planned(rows))
+    except KeyError as error:
+        raise UserError(f"stage {stage} needs an earlier one: {error.args[0]}; make all stages in order") from error
+    return [run for run in runs if find(there, run) is None]
 
 
 def in_turn(
     pool: ProcessPoolExecutor, do: Callable, runs: Sequence[Run], out: Path, stage: str
 ) -> Iterator[tuple[Run, object]]:
     """``do(run, out)`` of every run, as they end. KeyboardInterrupt where one was told to stop."""
-    waiting = {pool.submit(do, run, out): run for run in runs}
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what a new process begins with
+    try:
+        waiting = {pool.submit(work, do, run, out): run for run in runs}
+    finally:
+        signal.signal(signal.SIGINT, before)
     for number, future in enumerate(as_completed(waiting), 1):
         if (result := future.result()) is None:
             raise KeyboardInterrupt
@@ -109,29 +130,49 @@ def first_tokenizer(run: Run, out: Path) -> None:
         share_tokenizer(out, out / run.folder, run.settings(), corpus())
 
 
-def one_thread() -> None:
-    """A process uses one core: several runs at a time are quicker than one run on several."""
+_stop = None
+"""In a worker: the event by which it hears that the recorder was told to stop."""
+
+
+def begin(stop) -> None:
+    """Begins a worker: on one core (several runs at a time are quicker than one run on several), and never alone."""
     import torch
 
+    global _stop
+    _stop = stop
     torch.set_num_threads(1)
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-_told_to_stop = False
+def end_with_parent() -> None:
+    """Ends this process when the recorder is gone: one that is started anew must not meet it in a run's folder."""
+    parent_process().join()
+    os._exit(1)
 
 
-def attempt(run: Run, out: Path) -> dict | None:
-    """The run's row, None where it was told to stop. A run whose loss is no longer finite says so in its row."""
-    global _told_to_stop  # a pool hands a process its next run before it hears of the stop
-    if _told_to_stop:
-        return None
-    from l2e_min.lab.pretraining_study.run import make
+def work(do: Callable, run: Run, out: Path):
+    """``do(run, out)``; None where it was told to stop. Between two runs a worker hears nothing of Ctrl-C."""
     from l2e_min.lab.training.stopping import Interrupted
+
+    if _stop is not None and _stop.is_set():  # a pool hands a process its next run before it hears of the stop
+        return None
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return do(run, out)
+    except (Interrupted, KeyboardInterrupt):
+        if _stop is not None:
+            _stop.set()
+        return None
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def attempt(run: Run, out: Path) -> dict:
+    """The run's row. One whose loss is no longer finite says so in its row, and its loss is infinite (null in JSON)."""
+    from l2e_min.lab.pretraining_study.run import make
 
     try:
         return make(run, out)
-    except Interrupted:
-        _told_to_stop = True
-        return None
     except UserError as error:
         if "the loss is" not in str(error):
             raise
