@@ -85,5 +85,5 @@ def study(settings: Settings) -> Study:
         f"{settings.encoder} on {len(settings.tasks)} tasks of GLUE",
         Protocol(rates=W24_RATES, extra=("random",), base=base),
         BUILD / f"finetuning-{settings.profile}",
-        "under an hour on one GPU for each small task, days for all eight; stopped, it goes on where it was",
+        "about 60 runs a task, their time not measured yet; stopped, it goes on where it was",
     )
