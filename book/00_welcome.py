@@ -112,11 +112,9 @@ print(
 # 6. [Fine-tuning BERT with MEmeL](06_finetuning) The first paper's experiment in small: five tasks, seven methods, a fair search.
 #
 # The ledger, with a verdict for every claim that has been measured so far, is printed by `l2e claims`.
+# At the end of the book: the [API reference](11_reference) of `l2e_min`, and the [sources](references).
 #
 # ## What you need
 #
 # Python and PyTorch, the idea of a transformer, and basic statistics (mean, variance, what an interval is). Every measure is
 # derived where it is used.
-#
-# ```{bibliography}
-# ```

@@ -458,7 +458,8 @@ explorer(
 #
 # $D = 0$ if the feature is nothing special, and at most $1 - p$. Smaller means less monosemantic. Two remarks. $D$ looks
 # at ranks only: it does not care *how high* $\phi$ is on the feature, only how often it is higher than elsewhere. And with few
-# texts $D$ is never 0, so the shuffled labels tell where the floor is. In code, for one neuron:
+# texts $D$ is never 0, so the shuffled labels tell where the floor is. In code, for one neuron
+# ([`ks_statistic`](11_reference.md#ks_statistic) does it for all of a layer):
 
 
 # %%

@@ -71,7 +71,8 @@ print("\n".join(line for line in about.splitlines() if not line.startswith("Mode
 # | naive (b), eq. 11 | $z + \mathrm{sg}(\bar z - z)$ | as if untouched |
 # | Reverse Deactivation (RD), eq. 13 | $-z + \mathrm{sg}(\bar z + z)$ | sign reversed |
 #
-# They are one formula ({cite:t}`W24`, E.3) with the *strength* $D = 0, -1, 1$; $D > 1$ is a stronger RD:
+# They are one formula ({cite:t}`W24`, E.3) with the *strength* $D = 0, -1, 1$; $D > 1$ is a stronger RD. In the package it is
+# [`deactivate`](11_reference.md#deactivate):
 #
 # $$z' = -D z + \mathrm{sg}(\bar z + D z).$$
 
@@ -719,8 +720,8 @@ figure(
 # %% [markdown]
 # ## The penalty, its logarithm, and the trap
 #
-# {cite:t}`W25` replace the reversed gradient by a regularizer on the selected pairs. Three forms, each a mean over the
-# selected pairs; $\bar z$ and $S^2$ are constants in the first two:
+# {cite:t}`W25` replace the reversed gradient by a regularizer on the selected pairs. Three forms ([`ms_penalty`](11_reference.md#ms_penalty)),
+# each a mean over the selected pairs; $\bar z$ and $S^2$ are constants in the first two:
 #
 # $$\begin{aligned}
 # \text{ms:}\quad & \phi = (z - \bar z)^2 / S^2, \\
@@ -929,7 +930,7 @@ for method in ("ms .01", "log .1", "invariant .1"):
 # ### The same in pretraining (C16, B02 on record)
 #
 # The rules of C16 and B02 ask for pretraining. So: mini Pythia 64x3, 300 steps of 2,048 tokens of installed text, the two
-# middle MLPs inhibited with `Inhibitor` and a moving threshold at 2 %, three seeds. The weight of the log penalty and of
+# middle MLPs inhibited with [`Inhibitor`](11_reference.md#inhibitor) and a moving threshold at 2 %, three seeds. The weight of the log penalty and of
 # the invariant form is $\lambda = 0.01$; that of the plain penalty is set for each seed so that both penalties start with
 # *equal gradients* on the initial weights. These runs take a quarter of an hour, so they are made once by
 # `python -m l2e_min.lab.toy.pretraining_record` and read here from `data/results/toy_pretraining.json`.

@@ -23,7 +23,19 @@ def files_of_toc() -> list[str]:
 
 
 def test_the_table_of_contents_lists_every_chapter():
-    assert files_of_toc() == [path.stem for path in execute.chapters()]
+    pages = [path.stem for path in BOOK.glob("*.md")]
+    assert [name for name in files_of_toc() if name not in pages] == [path.stem for path in execute.chapters()]
+
+
+def test_the_table_of_contents_lists_every_page_without_code():
+    assert sorted(set(files_of_toc()) - {path.stem for path in execute.chapters()}) == sorted(
+        path.stem for path in BOOK.glob("*.md")
+    )
+
+
+def test_one_bibliography():
+    sources = [*BOOK.glob("*.md"), *execute.chapters()]
+    assert [path.name for path in sources if "{bibliography}" in path.read_text()] == ["references.md"]
 
 
 @pytest.mark.parametrize("source", execute.chapters(), ids=lambda path: path.stem)

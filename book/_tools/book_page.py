@@ -1,8 +1,12 @@
-"""Sphinx extension of this book: pictures that speak, and formulas on every page.
+"""Sphinx extension of this book: pictures that speak, formulas on every page, docstrings as they are written.
 
 IPython and nbconvert keep a picture's alternative text in the output's metadata, under ``image/png`` -> ``alt``.
 myst-nb reads width and height there and leaves the text out.
 """
+
+import re
+
+SECTION = re.compile(r"[A-Z][\w ,()]*:")  # a docstring's "Args:", whose indented lines are no code
 
 
 def with_alt(render):
@@ -20,10 +24,29 @@ def with_alt(render):
     return render_image
 
 
+def indented_is_code(lines: list[str]) -> list[str]:
+    """A docstring's lines with every indented block of its text marked as code: help() needs no mark, Sphinx does."""
+    found, inside, before = [], False, ""
+    for line in lines:
+        indented = line.startswith("    ")
+        if indented and not inside and not SECTION.fullmatch(before):
+            found += ["::", ""]
+        if line.strip():
+            inside, before = indented, line if not indented else before
+        found.append(line)
+    return found
+
+
+def on_docstring(app, what, name, obj, options, lines):
+    """Before napoleon reads the docstring."""
+    lines[:] = indented_is_code(lines)
+
+
 def setup(app):
     from myst_nb.core.render import NbElementRenderer
 
     if not getattr(NbElementRenderer.render_image, "speaks", False):
         NbElementRenderer.render_image = with_alt(NbElementRenderer.render_image)
     app.set_html_assets_policy("always")  # a widget's label may hold maths on a page that holds none
+    app.connect("autodoc-process-docstring", on_docstring, priority=400)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
