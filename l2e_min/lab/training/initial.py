@@ -3,8 +3,9 @@
 from torch import nn
 
 from l2e_min.lab.errors import UserError
+from l2e_min.lab.loading import load_pretrained
 from l2e_min.lab.mini_bert import is_bert, untrained_bert
-from l2e_min.lab.mini_pythia import config_for, load_model, untrained
+from l2e_min.lab.mini_pythia import config_for, untrained
 from l2e_min.lab.training.recipe import PretrainSettings
 
 
@@ -13,13 +14,14 @@ def first_model(settings: PretrainSettings, vocabulary: int) -> nn.Module:
 
     Raises ``UserError`` where ``settings.initial`` is no model, or one of another size, context or vocabulary.
     """
+    from transformers import AutoModelForCausalLM
+
     shape = {"vocabulary": vocabulary, "context": settings.context}
     if not settings.initial:
         make = untrained_bert if is_bert(settings.size) else untrained
         return make(settings.size, seed=settings.seed, **shape)
-    if is_bert(settings.size):
-        raise UserError("initial is for a Pythia; a BERT is trained further by l2e finetune")
-    model, wanted = load_model(settings.initial)[0], config_for(settings.size, **shape)
+    model = load_pretrained(AutoModelForCausalLM, settings.initial)  # its tokenizer may lie elsewhere
+    wanted = config_for(settings.size, **shape)
     for name in ("model_type", "hidden_size", "num_hidden_layers", "vocab_size", "max_position_embeddings"):
         there = getattr(model.config, name, None)
         if there != getattr(wanted, name):

@@ -28,7 +28,8 @@ def look(
 
     ``loss``: nats a token. ``log_kurtosis``: log of the mean of phi^2 over all pairs. ``log_top_ms``: log of the mean
     over tokens and sites of the site's largest phi. ``log_variance``: log of the median S^2. ``constant``: share of
-    neurons that are constant up to rounding; they have no phi and are left out of it. NaN where all are constant.
+    neurons that are constant up to rounding; they have no phi and are left out of it. NaN where all are constant; a
+    site where all are counts as 0 in the mean of ``log_top_ms``.
     ``cumulative``: moments for each site, gathered before; with them ``log_top_ms_cumulative`` and
     ``log_kurtosis_cumulative`` say the same of phi against those (B05).
     """
@@ -75,6 +76,7 @@ def mean_cost(
     model: nn.Module, held_out: tuple[Tensor, Tensor], settings: PretrainSettings, sites: Sequence[Site]
 ) -> float:
     """How much the held-out loss rises, in nats a token, when the MLPs of ``sites`` give their mean on every token."""
+    training = model.training
     model.eval()
     before = token_loss(model, *held_out, settings).item()
     # A site is an MLP's second linear layer, so its output is the MLP's.
@@ -85,3 +87,4 @@ def mean_cost(
     finally:
         for handle in handles:
             handle.remove()
+        model.train(training)

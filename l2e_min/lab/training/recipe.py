@@ -117,6 +117,8 @@ class PretrainSettings:
 
     def __post_init__(self):
         bert_config(self.size) if is_bert(self.size) else config_for(self.size)
+        if self.initial and is_bert(self.size):
+            raise UserError("initial is for a Pythia; a BERT is trained further by l2e finetune")
         object.__setattr__(self, "data_seed", self.seed if self.data_seed is None else self.data_seed)
         for name in ("steps", "batch", "context", "validate_every", "validation_rows", "log_every", "accumulate"):
             if getattr(self, name) < 1:
