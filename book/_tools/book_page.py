@@ -6,7 +6,7 @@ myst-nb reads width and height there and leaves the text out.
 
 import re
 
-SECTION = re.compile(r"[A-Z][\w ,()]*:")  # a docstring's "Args:", whose indented lines are no code
+SECTION = re.compile(r"([A-Z]\w*)( \(.*\))?:")  # a docstring's "Args:", whose indented lines are no code
 
 
 def with_alt(render):
@@ -28,6 +28,8 @@ def indented_is_code(lines: list[str]) -> list[str]:
     """A docstring's lines with every indented block of its text marked as code: help() needs no mark, Sphinx does."""
     found, inside, before = [], False, ""
     for line in lines:
+        if heading := SECTION.fullmatch(line):
+            line = f"{heading[1]}:"  # "Attributes (buffers, no parameters):" is unknown to napoleon
         indented = line.startswith("    ")
         if indented and not inside and not SECTION.fullmatch(before):
             found += ["::", ""]

@@ -1,0 +1,136 @@
+"""Where this book does otherwise than the papers, or does what they leave open; see :mod:`l2e_min.show.equations`."""
+
+from l2e_min.show.equations import Deviation
+
+
+def row(paper: str, ours: str, why: str, symbol: str, snippet: str, explained: str) -> Deviation:
+    """One entry."""
+    return Deviation(symbol, snippet, explained, paper, ours, why)
+
+
+TWO_PASSES = "03_scale_study#Measuring a large model in two passes"
+WHO_CHOSE = "04_false_killing_rate#Who chose l*?"
+STEP = "04_false_killing_rate#The step"
+LEMMA = "02_monosemantic_scale#Moments of a stream: Lemma 3.2"
+PRETRAINING = "05_inhibition#The same in pretraining (C16, B02 on record)"
+PENALTY = "05_inhibition#The penalty, its logarithm, and the trap"
+TABLE = "06_finetuning#The whole table"
+
+METHOD = (
+    row("W25 (4.2, appendix A) give no formula for the step of the threshold.",
+        "A step in log τ, linear in the share, with a rate that adapts.",
+        "τ stays positive; the share held is not biased by noise; a start far off is made up for.",
+        "retrieval:MovingThreshold", "step in log space, where tau is positive by construction", STEP),
+    row("W25 (4.2): a threshold that moves.", "It starts where it would be right if activations were Gaussian.",
+        "It needs no data, and the step finds the rest.",
+        "retrieval:MovingThreshold.__init__", "erfinv(torch.tensor(1 - share, dtype=torch.float64))", STEP),
+    row("W25 (eq. 5): a penalty on the selected values.", "The mean over the selected pairs, not their sum.",
+        "So its weight λ does not depend on the size of the batch.",
+        "inhibition:ms_penalty", "sum() / torch.count_nonzero(mask).clamp_min(1)", PENALTY),
+    row("W25 weigh the penalty by λ.", "λ = 0.003 by default.",
+        "It changes MS visibly; from 0.01 on small models turned their MLPs into constants.",
+        "inhibitor:Inhibitor.__init__", "weight: float = 0.003", PENALTY),
+    row("W25 (eq. 1) have no floor in the denominator.", "`Inhibitor` keeps W24's floor for both papers' methods.",
+        "A nearly constant neuron would always be selected. Measurements use no floor.",
+        "inhibitor:Inhibitor.__init__", "floor: float = 0.01", "02_monosemantic_scale#The floor"),
+    row("W24 (C.1, C.2): the authors' code starts after ten batches and remembers ten.",
+        "The same in pretraining; where a step is accumulated from several, as many times more.",
+        "So the moments remember the same number of tokens.",
+        "lab.training.methods:attach_method", "forget_after=SETTLING * settings.accumulate", PRETRAINING),
+    row("W24's public code takes moments over the batch alone: a neuron is a dimension at a position.",
+        "A dimension is a neuron; all positions are its inputs. W24's reading is `neuron_axes=2`.",
+        "It is the usual reading, and rows need not be padded to one length.",
+        "inhibitor:Inhibitor.__init__", "neuron_axes: int = 1", "06_finetuning#What is a neuron? Two readings"),
+    row("W24 (E.3) add and subtract $Dz$.", "The same, grouped so that the bracket is exactly 0 forward.",
+        "The value is then the mean to the last bit, in half precision as well.",
+        "inhibition:deactivate", "- strength * (z - z.detach())", "05_inhibition#Three ways to switch a value off"),
+    row("Lemma 3.2 takes any batch.", "A batch with a NaN or an infinity is left out whole, and counted.",
+        "One such value would spoil a neuron's moments for good.",
+        "moments:RunningMoments.update_from_sums", "finite = ((sums.d2 + sums.d).abs() < torch.inf).all()", LEMMA),
+    row("Lemma 3.2 takes mean and variance of the batch.", "Both come from sums about the mean so far.",
+        "About 0 they would cancel where the mean is large and the variance small.",
+        "moments:RunningMoments.centre", "torch.where(self.count > 0, self.mean, first)",
+        "02_monosemantic_scale#Exact, and at what cost? (C01)"),
+    row("W25 add the penalty to the loss.", "By choice its gradient is added in the backward pass.",
+        "The same gradient for a fraction of the time; tests compare the two.",
+        "inhibitor:Inhibitor._inhibit", "PenaltyInBackward.apply(z, partial(self._add_gradient, state))", PRETRAINING),
+    row("Lemma 3.2 merges any two sets of values.",
+        "On several devices moments, thresholds and counts are those of the joint batch.",
+        "Otherwise the method would depend on the number of devices.",
+        "distributed:joint", "dist.all_reduce(message, group=group)", LEMMA),
+)  # fmt: skip
+
+MEASURING = (
+    row("G23 rank neurons by the difference of their means.", "Divided by the neuron's standard deviation.",
+        "The scales of the layers differ.", "lab.probing:probe", "np.where(alive, std, 1.0)",
+        "01_monosemantic_neuron#The search: sparse probing"),
+    row("W25 (eq. 3): $l^*$ has the highest mean MS.",
+        "It is chosen on one half of the texts; the other half is measured.",
+        "On the half that chose it, MS on $l^*$ is larger by construction (B01), and FKR too low.",
+        "lab.study.dataset:Observed.ks", "self.star[self.some]", WHO_CHOSE),
+    row("G23 score a probe on texts that did not fit it.", "And texts of one file stay on one side.",
+        "They are alike, and a probe would recognise the file.",
+        "lab.probing:split_rows", "in_test[g] = ", "01_monosemantic_neuron#The search: sparse probing"),
+    row("W25 do not spell out what the value of a text of many tokens is.",
+        "The mean over the text's tokens; the maximum as a check.",
+        "It probes best here. The shape of FKR depends on the choice.",
+        "lab.measure:reduce_tokens", 'if aggregate == "mean":',
+        "04_false_killing_rate#Another way to give a text one value"),
+    row("W25 take the feature datasets of G23.",
+        "Three datasets of the same kinds, cut from text that is installed anyway.",
+        "Nothing has to be downloaded. Texts are short, and come from few files.",
+        "lab.text.features:load_features", "def load_features(",
+        "01_monosemantic_neuron#Two thousand texts with a label each"),
+    row("W25 measure Pythia 70M to 6.9B.",
+        "Five models of 91 thousand to 5.3 million parameters; `paper` takes Pythia.",
+        "They train in minutes, with seeds and checkpoints.",
+        "lab.settings:PROFILES", 'scales=tuple(f"hub:EleutherAI/pythia-{size}"', "03_scale_study#The suite"),
+    row("G23 and W25 look at the best of many neurons.", "Permuted labels and untrained models stand beside them.",
+        "A search among many neurons always finds something.",
+        "lab.probing:null_neurons", "permutation(np.asarray(labels))", "01_monosemantic_neuron#Two controls"),
+    row("W24 (slides) switch neurons off.", "Held at their mean on every token, beside as many random neurons.",
+        "Ten neurons are a smaller part of a larger model.",
+        "lab.study.ablation:held_at", "hook = holding(neurons[mine, 1], values[mine])",
+        "03_scale_study#Switch them off (C06)"),
+    row("W25 (eq. 4) count what lies at or above the k-th largest MS.",
+        "Ties at τ are all selected; less than one pair gives NaN.",
+        "No pair is better than its equal, and no selection has no rate.",
+        "monosemanticity:false_killing_rate", 'return float("nan")', "04_false_killing_rate#Equation 4"),
+)  # fmt: skip
+
+TRAINING = (
+    row("W25 inhibit Mid-2; W24 four blocks of BERT's outputs.",
+        "While pretraining, every method at Mid-2, on the neurons of the MLPs.",
+        "So that methods are compared at one place.",
+        "lab.training.method_choice:LAYERS", 'LAYERS = "middle-2"', PRETRAINING),
+    row("W24 take 4 blocks of 12.", "Of a small encoder at least two: 1 and 2 of four.",
+        "A third of four is one block.", "lab.finetuning.methods:middle_blocks", "max(2, round(len(blocks) / 3))",
+        "06_finetuning#MEmeL in three lines"),
+    row("W24 search $k$ and $D$ in a grid of 25.",
+        "Some settings drawn from it; plain fine-tuning gets as many trials.",
+        "Otherwise the method that tries more is rewarded for trying.",
+        "lab.finetuning.protocol:Protocol.trials_of", "drawn = rng.permutation(len(grid))[: self.trials]", TABLE),
+    row("W24 search learning rates of 5e-5 to 2e-5.", "2e-3, 1e-3 and 5e-4 for the mini BERT.",
+        "A small network needs larger ones.", "lab.finetuning.protocol:Protocol",
+        "rates: tuple[float, ...] = (2e-3, 1e-3, 5e-4)", TABLE),
+    row("W24 score GLUE's test server; their public code the dev files.",
+        "The dev files are reported; the rows that choose are carved out of the training rows.",
+        "GLUE's test labels are hidden, and the rows that choose must not be those reported.",
+        "lab.finetuning.carve:carve", "return rows.take(~chosen), rows.take(chosen)", TABLE),
+    row("W24 (Table 9): p = 0.02 on GLUE.", "Our test is two-sided.",
+        "Their Table 1 gives 0.02 one-sided, 0.04 two-sided.",
+        "lab.finetuning.table:paired_t_test", "stats.ttest_rel(",
+        "06_finetuning#What tuning bought, and the paper's own test"),
+    row("W24 (Table 4) update a Swin-B once.", "Networks of 32 units, from one state of the optimizer, with intervals.",
+        "Small enough to see who moves what; with AdamW the momentum hides the kinds.",
+        "lab.toy.one_update:HISTORIES", '"kept": "as training left it', "05_inhibition#W24's Table 4 in small (C10)"),
+    row("W25 pretrain 10 % of Pythia's steps.",
+        "Mini scales with a learning rate of their own, 4e-3, and 20 warm-up steps at least.",
+        "Under-tuned plain training would flatter what it is compared with.",
+        "lab.training.recipe:MINI_LEARNING_RATE", "MINI_LEARNING_RATE = 4e-3", "03_scale_study#The suite"),
+    row("W25 compare with plain training.",
+        "Also with pairs drawn at random, and with MLPs made linear, removed, shrunk or constant.",
+        "A gain that these show as well is no evidence for inhibition.",
+        "lab.training.method_choice:CHANGES", '"linear": "the MLPs without their non-linearity"',
+        "05_inhibition#What the logarithm lets through (B02)"),
+)  # fmt: skip
