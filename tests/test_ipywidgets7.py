@@ -19,7 +19,7 @@ from jupyter_client.kernelspec import KernelSpecManager
 
 ROOT = Path(__file__).resolve().parents[1]
 OLD = "7.8.5"
-PATIENCE = 60  # seconds; drawing four small frames takes one
+PATIENCE = 90  # seconds; drawing four small frames takes one
 
 CELL = """
 import ipywidgets
@@ -50,20 +50,18 @@ for share in (0.25, 0.75):
 def python(tmp_path_factory) -> Path:
     """A Python that finds ipywidgets 7 first and everything else here."""
     folder = tmp_path_factory.mktemp("old") / "venv"
-    subprocess.run([sys.executable, "-m", "venv", folder], check=True, timeout=120)
-    found = folder / "bin" / "python"
-    install = [found, "-m", "pip", "install", "--quiet", "--no-deps", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    (place,) = folder.glob("lib/python*/site-packages")
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    old = ["--target", place, f"ipywidgets=={OLD}", "ipython_genutils"]
     try:
-        done = subprocess.run(
-            [*install, f"ipywidgets=={OLD}", "ipython_genutils"], capture_output=True, text=True, timeout=180
-        )
+        done = subprocess.run([*install, *old], capture_output=True, text=True, timeout=180)
     except subprocess.TimeoutExpired:
         pytest.skip("the package index does not answer")
     if done.returncode:
         pytest.skip(f"ipywidgets {OLD} cannot be installed here: {done.stderr.strip()[-200:]}")
-    (place,) = folder.glob("lib/python*/site-packages")  # only now: pip must not see, or replace, the newer one
     (place / "others.pth").write_text("".join(f"{path}\n" for path in (*site.getsitepackages(), ROOT)))
-    return found
+    return folder / "bin" / "python"
 
 
 class Kernel:
