@@ -12,6 +12,7 @@
 import numpy as np
 
 from l2e_min.lab.arrays import keep
+from l2e_min.lab.exercises import check
 from l2e_min.lab.measure import neuron_values, token_values
 from l2e_min.lab.mini_pythia import load, untrained
 from l2e_min.lab.probing import null_neurons, top_neurons
@@ -97,7 +98,8 @@ for row in data["natural_language"].table():
 # model card and the tables in `data/README.md` say.
 #
 # A text has many tokens and a neuron has a value on each. As in the papers, one number stands for the text: the **mean**
-# over its tokens. `neuron_values` does what the hook above did, for every layer, and takes that mean.
+# over its tokens. [`neuron_values`](11_reference.md#texts-models-values) does what the hook above did, for every layer, and
+# takes that mean.
 
 # %%
 values = {
@@ -363,7 +365,65 @@ figure(
 #
 # ## Exercises
 #
-# :::{exercise}
+# Some have a cell to fill in. `check` says whether it is right, and if not, what is amiss.
+#
+# :::{exercise} Recall
+# :label: ex-always-yes
+# A dataset has ten features with equally many texts. A detector of one of them says yes to *every* text. What are its precision,
+# its recall and its $F_1$? Give the $F_1$ to two digits.
+# :::
+
+# %% tags=["exercise"]
+f1_of_always_yes = ...  # your turn
+check("ex-always-yes", f1_of_always_yes)
+
+# %% [markdown]
+# :::{solution} ex-always-yes
+# :class: dropdown
+# It finds all texts of its feature, so the recall is 1. One yes in ten is right, so the precision is 0.1, and
+# $F_1 = 2 \cdot 0.1 \cdot 1 / 1.1 = 0.18$. That is about where the shuffled labels lie: an $F_1$ of 0.2 is *no* sign of a detector.
+# :::
+
+# %% tags=["solution", "hide-cell"]
+f1_of_always_yes = 2 * 0.1 * 1 / (0.1 + 1)
+check("ex-always-yes", f1_of_always_yes)
+
+# %% [markdown]
+# :::{exercise} Code
+# :label: ex-threshold
+# In the explorer you moved the threshold by hand. Write the search: `z` holds the values of one neuron on all texts, `on` says which
+# texts have the feature, and a text counts as a yes where `z > threshold`. Return a threshold with the highest $F_1$ that any
+# threshold can have.
+# :::
+
+
+# %% tags=["exercise"]
+def best_threshold(z, on):
+    """z (n,) values, on (n,) booleans; returns one number."""
+    ...  # your turn
+
+
+check("ex-threshold", best_threshold)
+
+# %% [markdown]
+# :::{solution} ex-threshold
+# :class: dropdown
+# Between two neighbouring values every threshold gives the same yeses, so one try at each value is enough, and one below all.
+# The best threshold on the texts at hand is a little lucky: on new texts it is no longer the best. That is why the book shows the $F_1$
+# of held-out texts.
+# :::
+
+
+# %% tags=["solution", "hide-cell"]
+def best_threshold(z, on):
+    tries = np.append(np.unique(z), z.min() - 1)
+    return max(tries, key=lambda t: 2 * (on & (z > t)).sum() / ((z > t).sum() + on.sum()))
+
+
+check("ex-threshold", best_threshold)
+
+# %% [markdown]
+# :::{exercise} Experiment
 # :label: ex-max
 # The value of a text was the *mean* over its tokens. `neuron_values(..., aggregate="max")` takes the maximum instead.
 # Before you run it: for which of the three datasets would you expect the maximum to do better, and why?
@@ -377,7 +437,7 @@ figure(
 # `top_neurons(highest, data[name].labels, groups=data[name].sources).f1.mean()` with `best[name].f1.mean()`.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Recall
 # :label: ex-null
 # The null above shuffles labels once. Why is one shuffle enough to see that the search has no large bias, and what would
 # you need many shuffles for?
@@ -390,7 +450,7 @@ figure(
 # quantile) one needs the spread of the null, so many shuffles. Chapter 2 does that for the Monosemantic Scale.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-in-sample
 # Score the ten neurons on the half that chose them (`best[name].f1_train`) instead of the held-out half. How large is
 # the difference for real labels, and how large for shuffled ones?
@@ -403,7 +463,7 @@ figure(
 # This is why a number from the rows that made the choice is never shown in this book.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Critique
 # :label: ex-critique
 # A paper reports: "the best of 1,000 neurons detects feature X with $F_1 = 0.6$, so the model has learned X". Name two
 # measurements you would ask for before you believe it.

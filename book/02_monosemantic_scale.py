@@ -16,6 +16,7 @@ import torch
 from l2e_min import RunningMoments, feature_scores, monosemantic_scale, relative_feature
 from l2e_min.lab import selectivity
 from l2e_min.lab.arrays import keep
+from l2e_min.lab.exercises import check
 from l2e_min.lab.ledger import claims
 from l2e_min.lab.ledger.claims import Measurement
 from l2e_min.lab.measure import neuron_values
@@ -67,7 +68,8 @@ blank = {
 # \end{aligned}$$
 #
 # It is the squared distance from the mean in units of the variance: a z-score, squared. Two things make it high, and it
-# needs both: the value deviates *strongly*, and strong deviations are *rare* (otherwise $S^2$ would be large).
+# needs both: the value deviates *strongly*, and strong deviations are *rare* (otherwise $S^2$ would be large). The package
+# has it as [`monosemantic_scale`](11_reference.md#monosemantic_scale).
 
 # %%
 z = values["natural_language"].double()  # (texts, neurons of all layers)
@@ -141,7 +143,7 @@ figure(
 # \end{aligned}$$
 #
 # Nothing was approximated. The cost does not depend on $m$. And nothing in it says that the "new" values are one batch:
-# the same formula merges the moments of two machines.
+# the same formula merges the moments of two machines. The package's [`RunningMoments`](11_reference.md#runningmoments) does both.
 
 
 # %%
@@ -543,6 +545,8 @@ figure(
 # Now let $l^* = \arg\max_l \phi_l$ be the neuron's *relatively monosemantic feature* ({cite:t}`W25`, eq. 3). The largest of
 # several means with mean 1 is at least 1, so $\phi_{l^*} \ge 1 \ge \phi_{\bar{l^*}}$, always. **The inequality $\phi_{l^*} >
 # \phi_{\bar{l^*}}$ holds for every neuron by construction, for any labels at all.** Also $\phi_{l^*} \le 1/p$.
+#
+# In code, [`feature_scores`](11_reference.md#feature_scores) gives $\phi_l$ and [`relative_feature`](11_reference.md#relative_feature) gives $l^*$:
 
 # %%
 scores = feature_scores(phi, labels)  # (features, neurons)
@@ -789,7 +793,64 @@ claims.table("C01", "C02", "C03", "B01")
 #
 # ## Exercises
 #
-# :::{exercise}
+# :::{exercise} Recall
+# :label: ex-phi-off
+# A feature holds one text in ten. A neuron's mean $\phi$ on it is $\phi_l = 4$, with moments from the same texts, of which there are
+# many. How large is its mean $\phi$ on all the other texts? Two digits.
+# :::
+
+# %% tags=["exercise"]
+phi_elsewhere = ...  # your turn
+check("ex-phi-off", phi_elsewhere)
+
+# %% [markdown]
+# :::{solution} ex-phi-off
+# :class: dropdown
+# The weighted mean of the two is 1: $0.1 \cdot 4 + 0.9\,\phi_{\bar l} = 1$, so $\phi_{\bar l} = 0.6/0.9 = 0.67$. Whoever reports both
+# numbers reports one.
+# :::
+
+# %% tags=["solution", "hide-cell"]
+phi_elsewhere = (1 - 0.1 * 4) / 0.9
+check("ex-phi-off", phi_elsewhere)
+
+# %% [markdown]
+# :::{exercise} Code
+# :label: ex-merge
+# Two workers have seen different texts, and each has counted its own moments. Write the function that joins them: it gets two triples
+# (count, mean, **sample** variance), each of at least two values, and returns the triple of all values together. Mind what the lemma calls $v'$.
+# :::
+
+
+# %% tags=["exercise"]
+def join(first, second):
+    """Two triples (count, mean, sample variance); returns the joint triple."""
+    ...  # your turn
+
+
+check("ex-merge", join)
+
+# %% [markdown]
+# :::{solution} ex-merge
+# :class: dropdown
+# Lemma 3.2 with the second worker's values as the batch. Its $v'$ is a *population* variance, so $b\,v' = (b-1)\,v_2$. In the package this is
+# `a.merge(b)`, which puts both into `a`; then `b.load_state_dict(a.state_dict())` gives them to the other worker.
+# :::
+
+
+# %% tags=["solution", "hide-cell"]
+def join(first, second):
+    (m, mu, v), (k, mu_2, v_2) = first, second
+    total = m + k
+    between = m * k * (mu - mu_2) ** 2 / (total * (total - 1))
+    within = ((m - 1) * v + (k - 1) * v_2) / (total - 1)
+    return total, (m * mu + k * mu_2) / total, between + within
+
+
+check("ex-merge", join)
+
+# %% [markdown]
+# :::{exercise} Critique
 # :label: ex-bound
 # A dataset has 10 features with equally many texts. A colleague reports $\phi_{l^*} = 14$ for one neuron, moments and means
 # from the same texts. What do you answer?
@@ -801,31 +862,23 @@ claims.table("C01", "C02", "C03", "B01")
 # from other data, or there is a floor or a mistake.
 # :::
 #
-# :::{exercise}
-# :label: ex-merge
-# Two workers have seen different batches. Write the code that gives both the joint moments, with `RunningMoments`.
-# :::
-#
-# :::{solution} ex-merge
-# :class: dropdown
-# `a.merge(b)` puts both into `a`; then `b.load_state_dict(a.state_dict())`. `merge` is Lemma 3.2 with $b$'s count, mean and
-# variance in the place of the batch (its divisor changed from $b-1$ to $b$).
-# :::
-#
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-shrink
-# Multiply all activations of a layer by $1/2$, moments included. What happens to $\phi$? Now halve the activations but keep
-# the *old* moments, as a running average would for a while. What happens now, and who might profit from that?
+# Halve all activations `z`. What happens to each neuron's mean $\phi$ with the moments of the halved values, and what with the *old*
+# moments, which a running average would keep for a while? What if every value instead moves half of the way to its neuron's
+# old mean? Guess first, then measure with `monosemantic_scale`. Who might profit from the last one?
 # :::
 #
 # :::{solution} ex-shrink
 # :class: dropdown
-# With its own moments $\phi$ does not change: it has no unit. With stale moments $(z - \bar z)^2$ shrinks and $S^2$ does not,
-# so $\phi$ falls, though no neuron has become less selective. A penalty on $\phi$ can be lowered that way. Chapter 5 is
-# about this trap.
+# With its own moments $\phi$ does not change: it has no unit. With the old ones, `half = z / 2` in
+# `monosemantic_scale(half, z.mean(0), z.var(0)).mean(0)`, it falls for some neurons and *rises* for others: the mean $\phi$ becomes
+# $1/4 + \bar z^2/(4S^2)$, and a neuron whose mean is large against its spread has moved far away from where it was. With
+# `z.mean(0) + (z - z.mean(0)) / 2` and the old moments it is a quarter for every neuron, though none has become less selective. A
+# penalty on $\phi$ can be lowered that way. Chapter 5 is about this trap.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Critique
 # :label: ex-design
 # Design a control for C03 that is stricter than the untrained model: which neurons would you compare the ten best with?
 # :::

@@ -15,6 +15,7 @@ import torch
 
 from l2e_min import MovingThreshold, false_killing_rate, monosemantic_scale
 from l2e_min.lab.arrays import keep
+from l2e_min.lab.exercises import check
 from l2e_min.lab.ledger import claims
 from l2e_min.lab.ledger.claims import Measurement
 from l2e_min.lab.measure import neuron_values
@@ -65,7 +66,8 @@ seen = {name: observe(model, tokenizer, data[name], progress=False) for name in 
 #
 # $$\mathrm{FKR} = \frac{\#\{(i,j): \phi_{ij} \ge \tau_k,\; x_i \notin l^*_j\}}{\#\{(i,j): \phi_{ij} \ge \tau_k\}} .$$
 #
-# We state $k$ as a share of all pairs. In code, on the sampled neurons of one layer:
+# We state $k$ as a share of all pairs. In code ([`false_killing_rate`](11_reference.md#false_killing_rate) in the package), on the sampled neurons of one
+# layer:
 
 
 # %%
@@ -456,9 +458,10 @@ claims.table("C09", numbers=True)
 # among millions of pairs. What does finding them cost? And if the cheap way is a threshold that moves, does it end where
 # it should, follow a model that changes, and inhibit other pairs than a fixed number would?
 #
-# **Idea.** {cite:t}`W24` take the largest $\phi$ of each input, or the $k$ largest, by a sort or a heap. {cite:t}`W25`
-# (section 4.2) keep one number $\tau$ for each layer, select every pair with $\phi \ge \tau$, and move $\tau$ after each
-# batch until the share above it is $k$ *in the long run*.
+# **Idea.** {cite:t}`W24` take the largest $\phi$ of each input, or the $k$ largest, by a sort or a heap
+# ([`TopK`](11_reference.md#topk)). {cite:t}`W25` (section 4.2) keep one number $\tau$ for each layer, select every pair with
+# $\phi \ge \tau$, and move $\tau$ after each batch until the share above it is $k$ *in the long run*
+# ([`MovingThreshold`](11_reference.md#movingthreshold)).
 
 # %% [markdown]
 # ### Seven ways to choose 2 % of the pairs
@@ -1064,7 +1067,7 @@ claims.table("C14")
 #
 # ## Exercises
 #
-# :::{exercise}
+# :::{exercise} Critique
 # :label: ex-fkr-right
 # Half of a dataset's texts are English, the other half is spread over nine languages. What is FKR at $k = 100\,\%$ for a layer in which
 # every neuron's $l^*$ is English, and for one in which no neuron's is? What does that say about comparing FKR between datasets?
@@ -1077,7 +1080,7 @@ claims.table("C14")
 # have equally many texts of each feature for this reason.)
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-fkr-own
 # Draw $\phi$ for 100 neurons and 400 texts from $\chi^2_1$ (pure noise), with ten labels at random. Compute `false_killing_rate` at 0.1 %, 1 %
 # and 10 %, first as it is, then with `star` from another draw. Explain the difference.
@@ -1090,30 +1093,65 @@ claims.table("C14")
 # "Who chose l*?".
 # :::
 #
-# :::{exercise}
+# :::{exercise} Recall
 # :label: ex-bookkeeping
 # A threshold with the constant rate $\eta = 0.05$ stays within a factor of two of where it started. After how many batches
 # are you sure that the share selected so far is within 1 % of $k$? What does this certainty *not* tell you?
 # :::
-#
+
+# %% tags=["exercise"]
+batches_until_sure = ...  # your turn
+check("ex-bookkeeping", batches_until_sure)
+
+# %% [markdown]
 # :::{solution} ex-bookkeeping
 # :class: dropdown
 # By the identity the relative error is at most $\log 2/(0.05\,T)$. Below 0.01 it is from $T = \log 2/(0.05 \cdot 0.01)
 # \approx 1{,}386$ on. It says nothing of a single batch, nor whether the selected pairs are the right ones: a threshold on
 # random numbers would hold its share as well. It also needs that nothing was clipped.
 # :::
-#
-# :::{exercise}
+
+# %% tags=["solution", "hide-cell"]
+batches_until_sure = np.log(2) / (0.05 * 0.01)
+check("ex-bookkeeping", batches_until_sure)
+
+# %% [markdown]
+# :::{exercise} Code
 # :label: ex-plain-step
-# Why not simply $\log\tau \leftarrow \log\tau + \eta\,(f - k)$? Work out which $\eta$ it needs at $k$ = 2 % and at 0.1 %, and
-# what happens from a start 55 times too high. Then try it: subclass `MovingThreshold`, overwrite `move`, and hand it to
-# `chase`.
+# Why not simply $\log\tau \leftarrow \log\tau + \eta\,(f - k)$, with $f$ the share above the threshold? Subclass `MovingThreshold` and
+# overwrite `move` so that it does just that. Choose $\eta$ for $k$ = 2 % so that near the goal it moves like our step with the constant rate
+# 0.1. Which $\eta$ would it need at $k$ = 0.1 %? And what happens from a start 55 times too high? (`chase` lets you try.)
 # :::
-#
+
+
+# %% tags=["exercise"]
+class PlainStep(MovingThreshold):
+    eta = ...  # your turn
+
+    def move(self, share_above, ok=None):
+        """share_above: f, a scalar tensor; self.share: k; self.log_tau: a buffer."""
+        ...  # your turn
+
+
+check("ex-plain-step", PlainStep)
+
+# %% [markdown]
 # :::{solution} ex-plain-step
 # :class: dropdown
-# It is our step with $\eta k$ in the place of $\eta$. For an effective rate of 0.1 it needs $\eta = 5$ at 2 % and 100 at
+# It is our step with $\eta k$ in the place of the rate. For an effective rate of 0.1 it needs $\eta = 5$ at 2 % and 100 at
 # 0.1 %. Far above the goal $f = 0$, and it creeps down by $\eta k$ a batch: $\log 55 \approx 4$ takes 40 batches at
 # that rate. Far below, $f$ may be near 1, and one batch throws it up by $\eta$: by $e^{5}$ at 2 %, by $e^{100}$ at 0.1 %.
 # Dividing by $k$ and clipping at 2 cure both.
 # :::
+
+
+# %% tags=["solution", "hide-cell"]
+class PlainStep(MovingThreshold):
+    eta = 0.1 / 0.02
+
+    @torch.no_grad()
+    def move(self, share_above, ok=None):
+        self.log_tau += self.eta * (share_above - self.share)
+
+
+check("ex-plain-step", PlainStep)

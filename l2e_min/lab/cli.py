@@ -18,7 +18,7 @@ from typing import NoReturn
 
 from l2e_min.lab.errors import UserError
 
-COMMANDS = ("pretrain", "finetune", "study", "bench", "claims")
+COMMANDS = ("pretrain", "finetune", "study", "bench", "claims", "workshop")
 """In the order of the help text. A command is listed when its module is there, not before."""
 
 PACKAGE = "l2e_min.lab.commands"
