@@ -57,10 +57,12 @@ def tasks(shots: int) -> tuple:
 
 
 def answer(run: Run, out: Path) -> dict:
-    """Accuracy by task: ``zero`` without, ``five`` with solved examples."""
+    """Accuracy by task: ``zero`` without solved examples, ``five`` with them (long runs only, as C18 compares them)."""
     model, tokenizer = load_run(out / run.folder)
     row = {"run": run.key}
     for name, shots in SHOTS.items():
+        if shots and run.steps != LONG:
+            continue
         scores = evaluate(model, tokenizer, tasks(shots))
         row[name] = {task: score.accuracy for task, score in scores.items()}
     return row
