@@ -112,7 +112,8 @@ print(
 # 6. [Fine-tuning BERT with MEmeL](06_finetuning) The first paper's experiment in small: five tasks, seven methods, a fair search.
 #
 # The ledger, with a verdict for every claim that has been measured so far, is printed by `l2e claims`.
-# At the end of the book: the [API reference](11_reference) of `l2e_min`, and the [sources](references).
+# At the end of the book: [each equation and the line of code behind it](10_equations), the [API reference](11_reference) of
+# `l2e_min`, a [glossary](12_glossary), and the [sources](references).
 #
 # ## What you need
 #

@@ -1,6 +1,7 @@
 """Glossary, notation and reference pages: short entries, links that lead somewhere, names that exist."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,10 @@ from l2e_min.show.equations import slug
 
 ROOT = Path(__file__).resolve().parents[1]
 BOOK = ROOT / "book"
+sys.path.insert(0, str(BOOK / "_tools"))
+
+import book_page  # noqa: E402
+
 PAGE = (BOOK / "12_glossary.md").read_text()
 WORDS, NOTATION = PAGE.split("## Notation")
 ENTRIES = re.findall(r"^(\S.*)\n((?:  .+\n)+)", WORDS.split("```")[1].partition(":sorted:\n")[2], re.M)
@@ -83,6 +88,31 @@ def test_the_reference_names_what_exists():
         module, _, last = name.rpartition(".")
         found = getattr(import_module(module), last) if kind != "method" else None
         assert found is None or found.__doc__, f"{name} has no docstring"
+
+
+def test_indented_lines_of_a_docstring_become_code_and_arguments_do_not():
+    text = """Finds it.
+
+    x = find(1)
+    y = 2 * x
+
+Args:
+    x: a number.
+        Or none.
+
+Attributes (buffers, no parameters):
+    n: how many.
+
+So:
+
+    z = 3
+
+Returns:
+    It."""
+    found = book_page.indented_is_code(text.splitlines())
+    assert found[:6] == ["Finds it.", "", "::", "", "    x = find(1)", "    y = 2 * x"]
+    assert found[7:12] == ["Args:", "    x: a number.", "        Or none.", "", "Attributes:"]
+    assert found[14:] == ["So:", "", "::", "", "    z = 3", "", "Returns:", "    It."]
 
 
 def test_every_public_name_is_linked_in_a_chapter():

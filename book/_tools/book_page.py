@@ -6,7 +6,7 @@ myst-nb reads width and height there and leaves the text out.
 
 import re
 
-SECTION = re.compile(r"([A-Z]\w*)( \(.*\))?:")  # a docstring's "Args:", whose indented lines are no code
+SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields)( \(.*\))?:")  # whose indented lines are no code
 
 
 def with_alt(render):
