@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from l2e_min.fresh import fresh_ms
 from l2e_min.inhibition import PENALTY_FORMS, PenaltyInBackward, deactivate, ms_penalty
 from l2e_min.moments import RunningMoments
 from l2e_min.monosemanticity import denominator
@@ -248,6 +249,13 @@ class Inhibitor:
                 )
         self.states = made
 
-    def report(self) -> Report:
-        """A row a site: what it has seen and selected. ``print(inhibitor.report())``. Reads from the device."""
-        return Report([site_row(name, state) for name, state in self.states.items()])
+    def report(self, *inputs, **named) -> Report:
+        """A row a site: what it has seen and selected. ``print(inhibitor.report())``. Reads from the device.
+
+        With a batch, given as the model takes it, also MS on that batch by its own moments (:mod:`l2e_min.fresh`).
+        """
+        rows = [site_row(name, state) for name, state in self.states.items()]
+        if inputs or named:
+            fresh = fresh_ms(self.model, self.sites, self.neuron_axes, inputs, named)
+            rows = [row | fresh.get(row["site"], {}) for row in rows]
+        return Report(rows)
