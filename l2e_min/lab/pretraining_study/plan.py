@@ -65,9 +65,9 @@ SCALES = ("32x2", "64x3")
 L2E = "l2e .003"
 """The weight that stands for L2E where only one can: ``l2e pretrain``'s own."""
 
-SHARES = (0.01, 0.04)
+SHARES = (0.01, 0.02, 0.04)
 GRID_RATE = 4e-3
-"""The grid of weight and share is made at one rate, that of the recipe: every weight at 2 %, two of them at others."""
+"""The grid of weight and share is made at one rate, that of the recipe: every weight at every share."""
 
 
 @dataclass(frozen=True)
@@ -175,8 +175,7 @@ def scales(rows: Rows) -> list[Run]:
 def grid(rows: Rows) -> list[Run]:
     """Weight by share by seed, at one rate."""
     runs = [Run("plain", GRID_RATE, seed) for seed in SEEDS]
-    runs += [Run(t, GRID_RATE, seed) for seed in SEEDS for t in WEIGHTS]
-    return runs + [Run(t, GRID_RATE, seed, share=s) for seed in SEEDS for s in SHARES for t in ("l2e .003", "l2e .01")]
+    return runs + [Run(t, GRID_RATE, seed, share=share) for seed in SEEDS for share in SHARES for t in WEIGHTS]
 
 
 def more_seeds(rows: Rows) -> list[Run]:
