@@ -16,6 +16,7 @@ import torch
 
 from l2e_min import monosemantic_scale, relative_feature
 from l2e_min.lab.arrays import keep
+from l2e_min.lab.exercises import check
 from l2e_min.lab.ledger import claims
 from l2e_min.lab.ledger.claims import Measurement
 from l2e_min.lab.measure import neuron_values
@@ -947,20 +948,61 @@ claims.table("C07", numbers=True)
 # %% [markdown]
 # ## Exercises
 #
-# :::{exercise}
-# :label: ex-closed-form
-# Derive the closed form of $\phi_l$ at the top of this chapter from the definition. Why does the same trick not work for the K-S
-# statistic?
+# :::{exercise} Recall
+# :label: ex-largest-ks
+# A feature holds one text in ten, and on each of its texts a neuron's $\phi$ is higher than on any other text. How large is the K-S
+# statistic as it is used here, $\phi$ on the feature against $\phi$ on *all* texts?
 # :::
-#
+
+# %% tags=["exercise"]
+largest_ks = ...  # your turn
+check("ex-largest-ks", largest_ks)
+
+# %% [markdown]
+# :::{solution} ex-largest-ks
+# :class: dropdown
+# Just below the feature's lowest $\phi$ none of its texts lie, but nine tenths of all texts: the two distribution functions are 0.9 apart,
+# and nowhere farther. The feature's own texts are among all, so 1 cannot be reached.
+# :::
+
+# %% tags=["solution", "hide-cell"]
+largest_ks = 1 - 0.1
+check("ex-largest-ks", largest_ks)
+
+# %% [markdown]
+# :::{exercise} Code
+# :label: ex-closed-form
+# Derive the closed form of $\phi_l$ at the top of this chapter from the definition, without looking, and write it as a function of the
+# feature's count, mean and sample variance and of $\mu$ and $S^2$. Why does the same trick not work for the K-S statistic?
+# :::
+
+
+# %% tags=["exercise"]
+def phi_of_feature(count, mean, var, mu, s2):
+    """All numbers; returns the feature's mean phi."""
+    ...  # your turn
+
+
+check("ex-closed-form", phi_of_feature)
+
+# %% [markdown]
 # :::{solution} ex-closed-form
 # :class: dropdown
 # Write $z_i - \mu = (z_i - m) + (m - \mu)$ and square. Summed over the $c$ rows of the feature the cross term vanishes, because
 # $m$ is their mean, and $\sum (z_i - m)^2 = (c-1)\,v$. Divide by $c\,S^2$. K-S depends on the ranks of all single values, and no
 # fixed number of moments determines them.
 # :::
-#
-# :::{exercise}
+
+
+# %% tags=["solution", "hide-cell"]
+def phi_of_feature(count, mean, var, mu, s2):
+    return ((count - 1) / count * var + (mean - mu) ** 2) / s2
+
+
+check("ex-closed-form", phi_of_feature)
+
+# %% [markdown]
+# :::{exercise} Critique
 # :label: ex-seeds
 # Someone shows a K-S curve that falls over six models, one run each, and reports the correlation with $\log$ size and its $p$-value. What does
 # this $p$-value not know?
@@ -973,7 +1015,7 @@ claims.table("C07", numbers=True)
 # interval. Nor does it know what else changes with size: loss, the number of layers, the learning rate.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-other-loss
 # B04 matches models at the loss that the smallest one ends with. Match them at a higher loss instead, say 3 bits per byte, with
 # `trends.at_loss`. Does the verdict change?
@@ -986,7 +1028,7 @@ claims.table("C07", numbers=True)
 # training". A claim that holds at one loss and not at another should be stated with its loss.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-ablate
 # Holding ten neurons at their mean raised the loss. Would holding them at *zero* be a fairer test, or a less fair one? Try `held_at` and
 # `text_losses` from `l2e_min.lab.study.ablation`.

@@ -23,6 +23,7 @@ from l2e_min import (
     relative_feature,
 )
 from l2e_min.lab.arrays import keep
+from l2e_min.lab.exercises import check
 from l2e_min.lab.ledger import claims
 from l2e_min.lab.ledger.claims import Measurement
 from l2e_min.lab.paths import DATA
@@ -1509,21 +1510,37 @@ claims.table("C10", "C16", "B02")
 #
 # ## Exercises
 #
-# :::{exercise}
+# :::{exercise} Code
 # :label: ex-naive-b
-# Write naive (b) for a tensor `z`, its mean and a mask in three lines of PyTorch, without `deactivate`.
+# Write naive (b) for a tensor `z`, its mean and a mask in a line or two of PyTorch, without `deactivate`.
 # :::
-#
+
+
+# %% tags=["exercise"]
+def naive_b(z, mean, mask):
+    """z (n, N), mean (N,), mask (n, N) booleans; returns a tensor (n, N)."""
+    ...  # your turn
+
+
+check("ex-naive-b", naive_b)
+
+# %% [markdown]
 # :::{solution} ex-naive-b
 # :class: dropdown
-# ```python
-# def naive_b(z, mean, mask):
-#     replaced = z + (mean - z).detach()  # the mean, with z's gradient
-#     return torch.where(mask, replaced, z)
-# ```
+# The bracket is a constant for the gradient: the value is the mean, and what arrives goes on to $z$ as it is.
 # :::
-#
-# :::{exercise}
+
+
+# %% tags=["solution", "hide-cell"]
+def naive_b(z, mean, mask):
+    replaced = z + (mean - z).detach()  # the mean, with z's gradient
+    return torch.where(mask, replaced, z)
+
+
+check("ex-naive-b", naive_b)
+
+# %% [markdown]
+# :::{exercise} Recall
 # :label: ex-sign
 # A selected value lies *below* its mean, $z - \bar z = -2$, and the gradient at the mean is $g = -0.3$. Is the neuron useful? Which
 # way does each of naive (a), naive (b) and RD move it, by the lemma?
@@ -1536,7 +1553,7 @@ claims.table("C10", "C16", "B02")
 # towards the mean; naive (a) leaves it. Exactly the wrong way round.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-destroy
 # Which strength of RD destroys the digits networks, and does SGD stand more of it than AdamW? Guess, then measure with
 # `train(digits(), Method("reverse", D), seeds=range(3), steps=300, optimizer=..., look_at=(300,))`.
@@ -1549,7 +1566,7 @@ claims.table("C10", "C16", "B02")
 # tenfold step. Adam divides by $\sqrt V$, and $V$ grows with the gradients.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Critique
 # :label: ex-cheat
 # The invariant form cannot be lowered by shrinking. How else could a network cheat it? Make a penalty that cannot be cheated in that
 # way, and say what it can be cheated by.
@@ -1563,7 +1580,7 @@ claims.table("C10", "C16", "B02")
 # measure of this kind. No penalty on MS alone forbids it; that needs the task's loss, and a look at it.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-momentum
 # Set $\beta_1 = 0.5$ instead of 0.9. What do you expect of the AdamW row of the table?
 # :::
