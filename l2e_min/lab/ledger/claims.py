@@ -10,6 +10,7 @@ import platform
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from l2e_min.lab.ledger import verdicts
 from l2e_min.lab.ledger.claims_file import Claim, find, load_claims
 from l2e_min.lab.ledger.claims_table import ClaimsTable
 from l2e_min.lab.ledger.measurement import Measurement, Result
+from l2e_min.lab.ledger.seal import Seals
 from l2e_min.lab.ledger.verdicts import Verdict
 from l2e_min.lab.paths import DATA, results_folder
 from l2e_min.lab.settings import PROFILES
@@ -45,8 +47,9 @@ def record(
     """Writes ``results_folder()/<id>.json`` and returns what stands in it.
 
     Every measurement that the claim's rule names must be there; more are welcome. Numbers are kept to six significant
-    digits. The file holds no time, path or host, so the same numbers give the same bytes; it appears whole or not at
-    all. ValueError: a measurement is missing, or profile or chapter is not the claim's. UserError: unknown claim.
+    digits, and sealed with a fingerprint of the code that led to them (``seal.py``). The file holds no time, path or
+    host, so the same numbers give the same bytes; it appears whole or not at all. ValueError: a measurement is missing,
+    or profile or chapter is not the claim's. UserError: unknown claim.
     """
     claim = find(claim_id)
     missing = [name for name in verdicts.measures_of(claim.rule) if name not in measurements]
@@ -65,6 +68,7 @@ def record(
         "measurements": {name: _to_json(m) for name, m in sorted(measurements.items())},
         "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
         "machine": platform.machine(),
+        "made_by": _seals().of_result(chapter, claim_id),
     }
     path = results_folder() / f"{claim_id}.json"
     _write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
@@ -110,6 +114,11 @@ def table(*ids: str, folder: Path | None = None, numbers: bool = False) -> Claim
     found = results(folder) if folder is not None else results() | results(results_folder())
     rows = [(claim, found.get(claim.id), verdict(claim, found.get(claim.id))) for claim in chosen]
     return ClaimsTable(tuple(rows), numbers=numbers)
+
+
+@cache
+def _seals() -> Seals:
+    return Seals()  # what a chapter has imported does not change while it runs; so its files are read once
 
 
 def _version(package: str) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -68,6 +68,10 @@ class Result:
     versions: dict[str, str]
     machine: str
     """Kind of processor, such as x86_64."""
+    made_by: dict[str, str] = field(default_factory=dict)
+    """Code and records behind the numbers: a short hash for each file (``seal.py``); empty: never sealed."""
+    sealed: str = ""
+    """Why the seal was set by hand; empty: the run that measured has set it."""
 
     @property
     def seeds(self) -> int:
