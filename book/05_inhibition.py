@@ -7,6 +7,18 @@
 # Everything in this chapter happens in networks with one hidden layer of 8 or 32 units, small enough to look at every
 # number. Only one part leaves them: short pretraining runs of a mini Pythia, which stand on record.
 
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetches the book and what it lacks; torch stays. Elsewhere: nothing.
+import importlib.util
+import os
+import runpy
+
+if importlib.util.find_spec("l2e_min") is None:
+    if any(name.startswith(("COLAB_", "KAGGLE_KERNEL")) for name in os.environ):
+        address = "https://github.com/l2e-min/l2e-min"
+        os.system(f"test -d l2e-min || git clone --quiet --depth 1 {address}")
+        runpy.run_path("l2e-min/book/_tools/on_colab.py", run_name="__main__")
+
 # %%
 import copy
 

@@ -35,8 +35,6 @@ explorer(lambda height: new_figure(width=2, height=1.5)[0], {"height": [1, 2]}, 
 
 
 NOT_YET = {
-    "03_scale_study",
-    "05_inhibition",
     "06_finetuning",
     "07_pretraining",
     "08_own_model",
