@@ -238,6 +238,11 @@ def test_blocks():
         blocks("::::{note}\na\n:::")
 
 
+def test_links_to_pages_that_are_no_notebooks_become_words():
+    text = "By [`deactivate`](11_reference.md#deactivate), [chapter 2](02_b) and [2](02_b.ipynb#x)."
+    assert plain_markdown(text) == "By `deactivate`, [chapter 2](02_b.ipynb) and [2](02_b.ipynb#x)."
+
+
 def test_chapters_by_number_and_name(capsys, tmp_path):
     assert [path.stem for path in chapters(["2", "01_monosemantic_neuron.py", "02"])] == [
         "01_monosemantic_neuron",

@@ -50,6 +50,7 @@ def plain_markdown(text: str) -> str:
     text = re.sub(r"```\{bibliography\}[^`]*```", "", text)
     text = re.sub(r"\{cite(?::\w+)?\}`([^`]+)`", r"[\1]", text)
     text = re.sub(r"\{[\w:-]+\}`([^`]+)`", r"\1", text)
+    text = re.sub(r"\[([^\]]+)\]\(\w+\.md[^)]*\)", r"\1", text)  # pages that are no notebooks
     return re.sub(r"\]\((\d\d_\w+)\)", r"](\1.ipynb)", text)
 
 
