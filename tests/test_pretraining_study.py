@@ -127,7 +127,7 @@ def test_the_other_stages_vary_what_they_are_named_for():
     }
     everything = set().union(*PLANNED.values())
     for weight in plan.WEIGHTS:
-        assert {Run(weight, plan.GRID_RATE, seed) for seed in SEEDS} <= everything
+        assert {Run(weight, plan.GRID_RATE, seed, share=s) for seed in SEEDS for s in plan.SHARES} <= everything
     assert {each.share for each in grid} == {0.02, *plan.SHARES}
 
 
@@ -139,7 +139,7 @@ def test_late_runs_begin_with_models_that_are_made_before():
 
 def test_no_two_runs_share_a_key_or_a_folder():
     runs = [each for stage in PLANNED.values() for each in stage]
-    assert len({json.dumps(each.key) for each in runs}) == len(runs) > 150
+    assert len({json.dumps(each.key) for each in runs}) == len(runs)
     assert len({each.folder.lower() for each in runs}) == len(runs)
     assert all(re.fullmatch(r"\d+x\d+/[\w.-]+", each.folder) for each in runs)
 
@@ -530,7 +530,7 @@ STOPPED = (130, "stopped; the same command goes on where it was\n")
 
 
 def test_killed_or_stopped_it_goes_on_and_makes_nothing_twice(tmp_path):
-    """Killed in the third run, stopped with Ctrl-C in the fourth, with all of its processes; then let alone."""
+    """Killed in the third run, then stopped there with Ctrl-C, with all of its processes; then let alone."""
     third, fourth = (tmp_path / "out" / small.tiny(t, 1).folder / "training_log.csv" for t in ("plain", "memel"))
     first = Recorder(tmp_path, slow=third.parent.name)
     first.wait_for(lambda: lines(third) > 3)
@@ -538,11 +538,13 @@ def test_killed_or_stopped_it_goes_on_and_makes_nothing_twice(tmp_path):
     before = first.rows.read_text()
     assert before.count("\n") == 3
     first.rows.write_text(before + before.splitlines()[2][:40])  # as a kill while a line is written leaves it
-    second = Recorder(tmp_path, slow=fourth.parent.name)
-    second.wait_for(lambda: lines(fourth) > 3)
+    third.unlink()
+    second = Recorder(tmp_path, slow=third.parent.name)
+    second.wait_for(lambda: lines(third) > 3)
     assert second.end(signal.SIGINT) == STOPPED and not second.alive()
-    assert second.rows.read_text().startswith(before) and second.rows.read_text().count("\n") == 4
-    assert list(fourth.parent.glob("checkpoints/step-*")), "what was stopped has been saved"
+    assert second.rows.read_text() == before
+    assert list(third.parent.glob("checkpoints/step-*")), "what was stopped has been saved"
+    assert not fourth.parent.exists(), "the next one was not begun"
     assert Recorder(tmp_path).end() == (0, "")
     assert second.rows.read_text().startswith(before)
     assert Recorder(tmp_path / "whole", "--workers", "2").end() == (0, "")
