@@ -28,7 +28,7 @@ METHOD = (
         "So its weight λ does not depend on the size of the batch.",
         "inhibition:ms_penalty", "sum() / torch.count_nonzero(mask).clamp_min(1)", PENALTY),
     row("W25 weigh the penalty by λ.", "λ = 0.003 by default.",
-        "It changes MS visibly; from 0.01 on small models turned their MLPs into constants.",
+        "MS changes visibly; a larger weight or learning rate turns small MLPs into constants.",
         "inhibitor:Inhibitor.__init__", "weight: float = 0.003", PENALTY),
     row("W25 (eq. 1) have no floor in the denominator.", "`Inhibitor` keeps W24's floor for both papers' methods.",
         "A nearly constant neuron would always be selected. Measurements use no floor.",
