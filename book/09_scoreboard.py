@@ -7,6 +7,18 @@
 # a rule that was written before the run. A chapter measures and records; code compares the record with the rule. This page
 # holds no number and no verdict that was typed: it draws what is on record.
 
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetches the book and what it lacks; torch stays. Elsewhere: nothing.
+import importlib.util
+import os
+import runpy
+
+if importlib.util.find_spec("l2e_min") is None:
+    if any(name.startswith(("COLAB_", "KAGGLE_KERNEL")) for name in os.environ):
+        address = "https://github.com/l2e-min/l2e-min"
+        os.system(f"test -d l2e-min || git clone --quiet --depth 1 {address}")
+        runpy.run_path("l2e-min/book/_tools/on_colab.py", run_name="__main__")
+
 # %%
 from l2e_min.lab.arrays import keep
 from l2e_min.lab.ledger import claims
@@ -45,7 +57,7 @@ print(f"{len(rows):2} claims")
 # %% [markdown]
 # A rule is made of bounds on measured numbers, such as "the interval of this slope lies below 0". The figure has a line for
 # each claim and a mark for each bound. How far is the measured interval from the bound, in units of its own half width? Right of 1
-# the interval lies on the claim's side and the bound holds. Left of -1 it lies on the other side. In the grey strip it holds
+# the interval lies on the claim's side and the bound holds. Left of -1 it lies on the other side. In the shaded strip it holds
 # the bound, and nothing is said. Marks at the edge lie further out; hollow marks are exact statements, which have no interval.
 
 # %% tags=["hide-input"]

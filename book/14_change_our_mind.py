@@ -4,6 +4,18 @@
 # A verdict is worth something only if you know what would overturn it. This page says, for every verdict on the
 # [scoreboard](09_scoreboard.ipynb): which measurement would turn it, at which scale, what that costs, and which command starts it.
 
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetches the book and what it lacks; torch stays. Elsewhere: nothing.
+import importlib.util
+import os
+import runpy
+
+if importlib.util.find_spec("l2e_min") is None:
+    if any(name.startswith(("COLAB_", "KAGGLE_KERNEL")) for name in os.environ):
+        address = "https://github.com/l2e-min/l2e-min"
+        os.system(f"test -d l2e-min || git clone --quiet --depth 1 {address}")
+        runpy.run_path("l2e-min/book/_tools/on_colab.py", run_name="__main__")
+
 # %%
 from l2e_min.lab.arrays import keep
 from l2e_min.lab.ledger import claims
@@ -163,8 +175,8 @@ for name, parameters in (("70m", 70e6), ("410m", 405e6), ("2.8b", 2.8e9)):
 #   off the record of chapter 3; the second needs pairs of answers, hours on one GPU.
 # - **C22, grokking.** Missing: addition modulo a prime and a small transformer. Five paired seeds with random neurons as control, ten minutes each on a CPU.
 #
-# All these times are guesses. `Inhibitor` takes any module and any site, so the method itself is there: [Use it on your own
-# model](08_own_model.ipynb) shows how. What a new claim, measure or chapter has to bring is in `CONTRIBUTING.md`.
+# All these times are guesses. `Inhibitor` takes any module and any site, so the method itself is there: chapter 8 shows it on models
+# of your own. What a new claim, measure or chapter has to bring is in `CONTRIBUTING.md`.
 #
 # ## What would not change our mind
 #
