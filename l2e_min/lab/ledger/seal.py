@@ -29,6 +29,7 @@ MAKERS = {
     "finetuning": ("l2e_min.lab.finetuning.compare", "compare"),
     "finetuning_cost.json": ("l2e_min.lab.finetuning.cost", "measure"),
     "finetuning_decrease.json": ("l2e_min.lab.finetuning.decrease", "make"),
+    "finetuning_memel_bert": ("l2e_min.lab.finetuning.compare", "compare"),
     "mini_glue_baselines.json": ("l2e_min.lab.finetuning.baselines", "record"),
     "pretraining": ("l2e_min.lab.pretraining_study.record", "record"),
     "scale_study.jsonl": ("l2e_min.lab.study.run", "study"),
