@@ -121,10 +121,15 @@ print(
 #    wrongly, and at what cost.
 # 5. [Inhibiting a neuron](05_inhibition) What happens to a value that was picked: three ways to switch it off, three
 #    penalties, one update at a time, in networks small enough to see.
-# 6. [Fine-tuning BERT with MEmeL](06_finetuning) The first paper's experiment in small: five tasks, seven methods, a fair search.
+# 6. [Fine-tuning BERT with MEmeL](06_finetuning) The first paper's experiment in small: five tasks, seven methods, a fair
+#    search.
+# 7. [Pretraining with L2E](07_pretraining) The second paper's experiment in small, with controls: what the penalty does to a
+#    network, and what is left of its gain when plain training is tuned as well.
+# 8. [Use it on your own model](08_own_model) A plain loop, a `Trainer`, a Lightning module, and what can go wrong.
+# 9. [The scoreboard](09_scoreboard) Every claim with its verdict, and [what would change our mind](14_change_our_mind).
 #
 # The ledger, with a verdict for every claim that has been measured so far, is printed by `l2e claims`.
-# At the end of the book: [each equation and the line of code behind it](10_equations), the [API reference](11_reference) of
+# At the end of the book: a [guide for teachers](13_workshop), [each equation and the line of code behind it](10_equations), the [API reference](11_reference) of
 # `l2e_min`, a [glossary](12_glossary), and the [sources](references).
 #
 # ## What you need

@@ -36,10 +36,8 @@ explorer(lambda height: new_figure(width=2, height=1.5)[0], {"height": [1, 2]}, 
 
 NOT_YET = {
     "06_finetuning",
-    "07_pretraining",
     "08_own_model",
     "09_scoreboard",
-    "10_equations",
     "14_change_our_mind",
 }
 
