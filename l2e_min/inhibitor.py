@@ -33,8 +33,8 @@ class Inhibitor:
             ``MovingThreshold(0.02)`` (W25).
         inhibition: ``"reverse"``, ``"freeze"``, ``"straight_through"`` (W24) or a penalty: ``"log_ms"`` (W25),
             ``"ms"``, ``"invariant_log_ms"``.
-        weight: lambda of the penalty. Small models turned their MLPs into constants to escape it, at 0.01 and, at a higher
-            learning rate, at 0.003 as well (chapter 7), so watch S^2 in :meth:`report`.
+        weight: lambda of the penalty. Small models turned their MLPs into constants to escape it, at 0.01 and, at a
+            higher learning rate, at 0.003 as well (chapter 7), so watch S^2 in :meth:`report`.
         strength: multiplies D of the deactivating kinds (MEmeL-Tune).
         start_after: l_s, batches before anything is inhibited; the authors' code uses 10 (W24 C.2).
         forget_after: n_f, see :class:`RunningMoments`; the authors' code uses 10 (W24 C.1). None: never forget.
