@@ -255,11 +255,16 @@ gaps = {
     if t != "plain" and len(d.seeds_of(rows, d.best(rows, t))) >= len(plan.SEEDS)
 }
 base = {n: np.mean(d.values(rows, plain, f)) for n, f in NUMBERS.items()}
-print(f"{'':22}{'rate':>7}", *(f"{n:>16}" for n in NUMBERS))
-print(f"{'plain':22}{plain.rate:7g}", *(f"{base[n]:16.3f}" for n in NUMBERS))
+DIGITS = {"loss": 3, "log mean φ²": 2, "log S²": 1, "use": 3}
+print(f"{'':21}{'rate':>6}", *(f"{n:>14}" for n in NUMBERS))
+cells = [f"{base[n]:.{DIGITS[n]}f}" for n in NUMBERS]
+print(f"{'plain':21}{plain.rate:6g}", *(f"{cell:>14}" for cell in cells))
 for t, found in gaps.items():
-    cells = [f"{m.value:+.3f} ±{m.high - m.value:.3f}" for m in found.values()]
-    print(f"{TITLES[t]:22}{d.best(rows, t).rate:7g}", *(f"{cell:>16}" for cell in cells))
+    cells = [
+        f"{m.value:+.{DIGITS[n]}f} ±{m.high - m.value:.{DIGITS[n]}f}"
+        for n, m in found.items()
+    ]
+    print(f"{TITLES[t]:21}{d.best(rows, t).rate:6g}", *(f"{cell:>14}" for cell in cells))
 
 # %% [markdown]
 # The first row holds plain's own numbers, the others are differences to it with the half width of the 95 % interval over seeds.
@@ -582,7 +587,7 @@ claims.table("C19", numbers=True)
 hard, easy = scores.hard_tasks(answers, rows)
 scales = sorted((plan.SIZE, *plan.SCALES), key=lambda s: int(s.split("x")[0]))
 for shots, title in (("zero", "no examples"), ("five", "up to five examples")):
-    print(f"{title + ', points':27}", *(f"{s:>18}" for s in scales))
+    print(f"{title + ', points':25}", *(f"{s:>15}" for s in scales))
     for task in (*hard, *easy):
         cells = []
         for size in scales:
@@ -592,8 +597,8 @@ for shots, title in (("zero", "no examples"), ("five", "up to five examples")):
             )  # fmt: skip
             cells.append(f"{theirs:.1f} -> {ours:.1f}")
         print(
-            f"{task + (' (hard)' if task in hard else ''):27}",
-            *(f"{c:>18}" for c in cells),
+            f"{task + (' (hard)' if task in hard else ''):25}",
+            *(f"{c:>15}" for c in cells),
         )
     print()
 plain_long = {
@@ -617,10 +622,10 @@ for t in ("l2e .003", "l2e .01", "zeroed"):
         task_gaps[t, words] = d.difference(
             answers, d.best(rows, t, plan.LONG), plain_answers, d.mean_accuracy("zero", names)
         )  # fmt: skip
-print(f"{'points minus plain':22}", *(f"{TITLES[t]:>22}" for t in ("l2e .003", "l2e .01", "zeroed")))  # fmt: skip
+print(f"{'points minus plain':22}", *(f"{TITLES[t]:>17}" for t in ("l2e .003", "l2e .01", "zeroed")))  # fmt: skip
 for words in dict.fromkeys(w for _, w in task_gaps):
     cells = [task_gaps[t, words] for t in ("l2e .003", "l2e .01", "zeroed")]
-    print(f"{words:22}", *(f"{f'{m.value:+.1f} ±{m.high - m.value:.1f}':>22}" for m in cells))  # fmt: skip
+    print(f"{words:22}", *(f"{f'{m.value:+.1f} ±{m.high - m.value:.1f}':>17}" for m in cells))  # fmt: skip
 
 # %% [markdown]
 # This is the one place where something is gained that neither the loss nor the removal of the MLPs explains: with $\lambda$ =
@@ -678,11 +683,11 @@ by_bert = {
 CELLS = (("plain", "plain"), ("plain", "memel"), ("MEmeL", "plain"))
 ends = {(b, m): points(by_bert[b], replace(protocol, methods=(m,)), m) for b, m in CELLS}
 tasks = [name for name in ends["plain", "plain"] if name != "average"]
-print(f"{'pretrained, fine-tuned':24}", *(f"{t:>11}" for t in tasks), f"{'average':>9}")
+print(f"{'pretrained, fine-tuned':22}", *(f"{t:>10}" for t in tasks), f"{'average':>9}")
 for (b, m), found in ends.items():
     words = f"{b}, {m.replace('memel', 'MEmeL')}"
     average = np.mean([found[t].mean() for t in tasks])
-    print(f"{words:24}", *(f"{found[t].mean():11.1f}" for t in tasks), f"{average:9.1f}")
+    print(f"{words:22}", *(f"{found[t].mean():10.1f}" for t in tasks), f"{average:9.1f}")
 evidence = {
     "pretraining_gain": points_difference(ends["MEmeL", "plain"], ends["plain", "plain"])["average"],
     "gain_difference": points_difference(ends["MEmeL", "plain"], ends["plain", "memel"])["average"],
