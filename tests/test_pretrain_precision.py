@@ -6,6 +6,7 @@ import torch.nn.functional as F
 from transformers.models.gpt_neox.modeling_gpt_neox import GPTNeoXMLP
 
 from l2e_min import Inhibitor
+from l2e_min.lab.mini_bert import untrained_bert
 from l2e_min.lab.mini_pythia import load_model, untrained
 from l2e_min.lab.training import devices as d
 from l2e_min.lab.training import pretrain as p
@@ -54,7 +55,7 @@ def test_pieces_make_the_same_plain_step(train, size):
     gradients = []
     for pieces in (1, 2, 4):
         chosen = settings(accumulate=pieces, **options)
-        model = p.untrained_bert(size, vocabulary=500, context=16).train()
+        model = untrained_bert(size, vocabulary=500, context=16).train()
         optimizer = torch.optim.SGD(model.parameters(), 0.0)
         loss, _ = p.training_step(model, optimizer, rows, targets, 0.0, chosen)
         gradients.append({"loss": loss} | {name: q.grad for name, q in model.named_parameters()})
