@@ -83,7 +83,10 @@ def controls_of_notebook(stem: str) -> int:
     import nbformat
     from browser import CONTROLS
 
-    notebook = nbformat.read(PAGES.parent / "book" / f"{stem}.ipynb", as_version=4)
+    book = PAGES.parent / "book"
+    if (book / f"{stem}.md").is_file():
+        return 0  # a page without code
+    notebook = nbformat.read(book / f"{stem}.ipynb", as_version=4)
     state = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
     return sum(model["model_name"] in CONTROLS for model in state.values())
 
