@@ -107,7 +107,7 @@ inhibitor.remove()
 # ## A minute of training, live
 #
 # A plain run and one with L2E: same weights at the start, same text in the same order. {cite:t}`W25` select 2 % of the pairs.
-# Our weight, $\lambda = 0.003$, is the smallest that visibly changes a mini model in a few hundred steps.
+# Our weight, $\lambda = 0.003$, is the one that `l2e pretrain` takes by itself.
 
 # %%
 mini = not settings.model.startswith("hub:")
@@ -189,9 +189,10 @@ claims.table("C15", numbers=True)
 # (The first five rows are means of five runs.) L2E's share shrinks as the model grows, as in the paper. MEmeL's shrinks here as
 # well: a layer's matrix products grow with the square of its width and the sorting in proportion to it, so on a CPU its share
 # must fall. That it grows on the paper's GPUs says something about sorting there. And much depends on how the penalty is made.
-# Written into the loss, as any PyTorch user would at first, it costs a quarter to a half of a step and a third more memory.
+# Written into the loss, as any PyTorch user would at first, it costs a quarter of a step to more than half of one, and
+# 28 to 43 % more memory.
 # Added in one pass over the activations of the backward pass it costs 4 to 11 %, and no memory. That is still more than W25
-# report at a hundred times the size; on a GPU we have measured nothing.
+# report at far larger sizes; on a GPU we have measured nothing.
 #
 # ## Plain training first: everyone's best learning rate
 #
@@ -235,7 +236,7 @@ for t, losses in searched.items():
 # %% [markdown]
 # (* is the rate that is kept.) All keep 4e-3, and the rate matters more than any method. Two rows deserve a second look before
 # any method is judged: a Pythia *without* its two middle MLPs, and one whose activations are shrunk to a tenth there, end below
-# plain. With a million tokens to learn from, two MLPs less to train is a gain by itself.
+# plain. With a million tokens to learn from, two MLPs less may be no loss at all.
 #
 # ## The comparison
 #
@@ -656,8 +657,8 @@ for name, title in (("f1", "probing F1"), ("ks", "K-S")):
         )
 
 # %% [markdown]
-# (Plain's own numbers, then differences to it.) No interval excludes 0. The ten best neurons of all four layers are as
-# monosemantic as before, whatever is done to the two in the middle.
+# (Plain's own numbers, then differences to it.) No interval excludes 0: three seeds see no difference, whatever is
+# done to the two layers in the middle.
 #
 # ## The other half of C20
 #

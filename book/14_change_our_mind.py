@@ -138,7 +138,7 @@ for claim, _, verdict in rows:
 # l2e finetune --model hub:google-bert/bert-base-uncased --task glue --method all --out runs/glue
 # ```
 #
-# About 65 fine-tuning runs a task, not measured yet; `--task glue-small` takes the four small tasks. If MEmeL minus plain, averaged over tasks and paired by
+# About 60 fine-tuning runs a task, not measured yet; `--task glue-small` takes the four small tasks. If MEmeL minus plain, averaged over tasks and paired by
 # seed, has its interval above 0, and both naive ways lose to it, C11 turns at that scale. A gain of 0.6 points needs no more than five seeds if they spread
 # as ours do.
 #

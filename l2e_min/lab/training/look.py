@@ -7,13 +7,11 @@ import torch
 from torch import Tensor, nn
 
 from l2e_min import RunningMoments, monosemantic_scale
+from l2e_min.fresh import ROUNDING
 from l2e_min.lab.measure import watching
 from l2e_min.lab.training.objective import token_loss
 from l2e_min.lab.training.recipe import PretrainSettings
 from l2e_min.sites import Site
-
-ROUNDING = 4 * torch.finfo(torch.float32).eps
-"""A neuron whose standard deviation is less than this share of its mean is constant up to rounding; it has no phi."""
 
 
 @torch.no_grad()

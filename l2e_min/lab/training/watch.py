@@ -6,9 +6,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from l2e_min import Inhibitor, monosemantic_scale
+from l2e_min import Inhibitor
 from l2e_min.lab.measure import watching
 from l2e_min.lab.training.devices import Devices
+from l2e_min.lab.training.look import Phi
 from l2e_min.sites import Site
 
 LOOKED_AT = 512
@@ -33,11 +34,9 @@ def look_inside(
     model.train()
     tops, variances = [], []
     for values in z.values():  # (tokens, N)
-        mean, var = values.mean(0), values.var(0)
-        moving = var > (4 * torch.finfo(torch.float32).eps * mean.abs()).square()  # others are constant to rounding
-        phi = torch.where(moving, monosemantic_scale(values, mean, torch.where(moving, var, 1)), 0)
-        tops.append(phi.amax(1).mean())
-        variances.append(var)
+        site = Phi(values, values.mean(0), values.var(0))
+        tops.append(site.phi.amax(1).mean())
+        variances.append(site.var)
     return {"top_ms": torch.stack(tops).mean().item(), "median_variance": torch.cat(variances).median().item()}
 
 
