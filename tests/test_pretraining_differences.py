@@ -40,6 +40,16 @@ def test_differences_are_paired_by_seed(rows):
     assert (found.low, found.high) == pytest.approx((-0.2 - half, -0.2 + half))
 
 
+def test_seeds_may_be_chosen_and_then_all_must_be_there(rows):
+    plain, ours = plan.Run("plain", 4e-3, 1), plan.Run("l2e .01", 8e-3, 1)
+    for seed, gap in {1: 0.5, 2: 0.5, 4: -0.1, 5: -0.3}.items():
+        rows += [row(replace(plain, seed=seed), 3.0), row(replace(ours, seed=seed), 3.0 + gap)]
+    assert d.difference(rows, ours, plain, seeds=(4, 5)).value == pytest.approx(-0.2)
+    assert d.difference(rows, ours, plain).value == pytest.approx(0.15)
+    with pytest.raises(KeyError, match="seed6"):
+        d.difference(rows, ours, plain, seeds=(4, 5, 6))
+
+
 def test_the_search_seed_is_never_reported(rows):
     assert d.seeds_of(rows, plan.Run("plain", 4e-3, 1)) == []
     with pytest.raises(ValueError, match="at least two"):

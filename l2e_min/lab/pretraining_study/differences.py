@@ -58,9 +58,12 @@ def values(rows: Rows, run: Run, number: Number = loss, seeds: Sequence[int] | N
     return found
 
 
-def difference(rows: Rows, run: Run, other: Run, number: Number = loss) -> Measurement:
-    """``run`` minus ``other``, paired by seed, over the seeds that both have; at least two."""
-    seeds = [seed for seed in seeds_of(rows, run) if find(rows, replace(other, seed=seed))]
+def difference(
+    rows: Rows, run: Run, other: Run, number: Number = loss, seeds: Sequence[int] | None = None
+) -> Measurement:
+    """``run`` minus ``other``, paired by seed, over the seeds that both have (or ``seeds``); at least two."""
+    if seeds is None:
+        seeds = [seed for seed in seeds_of(rows, run) if find(rows, replace(other, seed=seed))]
     pairs = zip(values(rows, run, number, seeds), values(rows, other, number, seeds), strict=True)
     return Measurement.over_seeds([a - b for a, b in pairs])
 
