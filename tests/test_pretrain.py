@@ -243,7 +243,7 @@ def test_weight_decay_leaves_biases_and_norms_alone():
         ({"method": "magic"}, "no such method: 'magic'"),
         ({"size": "big"}, "no such size: 'big'"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"precision": "fp8"}, "precision must be one of bf16, fp16, fp32, got 'fp8'"),
+        ({"precision": "fp8"}, "precision must be one of auto, bf16, fp16, fp32, got 'fp8'"),
         ({"learning_rate": float("nan")}, "learning_rate must be 0 or more"),
         ({"validate_every": 7}, r"validate_every \(7\) must be a multiple of log_every \(5\)"),
     ],

@@ -80,7 +80,7 @@ def measure(
     device: str = "cpu",
     threads: int = 1,
     compiled: bool = False,
-    precision: str = "bf16",
+    precision: str = "auto",
     rounds: int = 20,
     seed: int = 0,
 ) -> list[StepCost]:
@@ -99,7 +99,7 @@ def measure(
         torch.set_num_threads(before)
     place = {"size": size, "parameters": parameter_counts(model)[0], "batch": batch, "context": context}
     place |= {"device": device, "threads": threads, "mode": "compiled" if compiled else "eager", "rounds": rounds}
-    place |= {"precision": precision}
+    place |= {"precision": settings.precision}
     return [
         StepCost(**place, method=name, milliseconds=1e3 * statistics.median(found), memory=memory[name], **interval)
         for name, found in times.items()

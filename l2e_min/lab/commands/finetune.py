@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--epochs", type=int, default=3, metavar="N", help="default: 3")
     add("--batch", type=int, default=32, metavar="N", help="rows a step (default: 32)")
     add("--head", choices=["mean", "cls"], help="default: cls for hub:NAME, else mean")
-    add("--precision", choices=["fp32", "bf16"], help="default: bf16 on a GPU, else fp32")
+    add("--precision", choices=["fp32", "bf16"], help="default: bf16 on a GPU that has it, else fp32")
     add("--device", choices=["cpu", "cuda"], help="default: CUDA where it is")
     add("--out", type=Path, required=True, metavar="DIR", help="runs.jsonl goes there; what is there is not run again")
     add("--quiet", action="store_true", help="no progress")
@@ -54,6 +54,7 @@ def run(arguments: argparse.Namespace) -> int:
     from l2e_min.lab.finetuning.table import as_text
     from l2e_min.lab.finetuning.tasks import load_tasks
     from l2e_min.lab.mini_bert import shipped_bert
+    from l2e_min.lab.precision import quick_bf16
 
     cuda = torch.cuda.is_available()
     if arguments.device == "cuda" and not cuda:
@@ -66,7 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
         epochs=arguments.epochs,
         batch=arguments.batch,
         head=head,
-        precision=arguments.precision or ("bf16" if device == "cuda" else "fp32"),
+        precision=arguments.precision or ("bf16" if device == "cuda" and quick_bf16(device) else "fp32"),
         device=device,
     )
     protocol = Protocol(

@@ -36,7 +36,11 @@ OPTIONS = {  # name on the command line: (name in PretrainSettings, type, help)
     "learning-rate": ("learning_rate", float, "peak (default: the scale's own, 4e-3 for mini scales)"),
     "warmup-share": ("warmup_share", float, "share of the steps over which the learning rate rises (default 0.01)"),
     "weight-decay": ("weight_decay", float, "on matrices (default 0.1)"),
-    "precision": ("precision", str, "bf16 (autocast, default), fp16 (with a scaled loss) or fp32"),
+    "precision": (
+        "precision",
+        str,
+        "bf16 (autocast), fp16 (with a scaled loss), fp32, or auto (default): what the device is quick at",
+    ),
     "accumulate": ("accumulate", int, "pieces that a step's rows are cut into, to save memory (default 1)"),
     "device": ("device", str, "auto (default), cpu or cuda"),
     "validate-every": ("validate_every", int, "steps between looks at the validation loss (default 250; suite 50)"),

@@ -52,7 +52,11 @@ def make(run: Run, out: Path, *, progress: bool = False) -> dict:
     shutil.rmtree(folder / "checkpoints", ignore_errors=True)  # 13 MB a run, and never needed again
     row = {"run": run.key, "validation_loss": result["validation_loss"]}
     row["cpu_seconds"] = round(time.process_time() - began, 1)
-    row |= {"text": result["text"]["fingerprint"][:16], **measured(run, folder, cumulative, settings)}
+    row |= {
+        "precision": settings.precision,
+        "text": result["text"]["fingerprint"][:16],
+        **measured(run, folder, cumulative, settings),
+    }
     return row | {"curve": curve(folder / "training_log.csv")}
 
 

@@ -10,6 +10,7 @@ from torch import nn
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_bert import BERT_VOCABULARY, bert_config, is_bert
 from l2e_min.lab.mini_pythia import MINI_CONTEXT, PYTHIA, config_for
+from l2e_min.lab.precision import own_precision
 from l2e_min.lab.training.method_choice import settle
 
 MINI_LEARNING_RATE = 4e-3
@@ -90,9 +91,10 @@ class PretrainSettings:
     clip: float = 1.0
     """Largest norm of the gradient (B23)."""
 
-    precision: str = "bf16"
-    """"bf16" (autocast; on a CPU with bf16 instructions about twice as fast), "fp16" (autocast with a scaled loss, for
-    GPUs without bf16) or "fp32". Weights are float32 in all."""
+    precision: str = "auto"
+    """"bf16" (autocast; on a CPU with bf16 instructions about twice as fast as fp32, on one without 40 times slower),
+    "fp16" (autocast with a scaled loss, for GPUs without bf16), "fp32", or "auto": what the device is quick at. Weights
+    are float32 in all."""
 
     accumulate: int = 1
     """Pieces that the rows of a step are cut into, one forward and backward pass each: less memory, the same step."""
@@ -134,7 +136,7 @@ class PretrainSettings:
         for name in ("learning_rate", "warmup_share", "seed", "data_seed", "weight_decay", "vocabulary", "weight"):
             if not (getattr(self, name) >= 0 and math.isfinite(getattr(self, name))):
                 raise UserError(f"{name} must be 0 or more, got {getattr(self, name)}")
-        for name, allowed in (("precision", ("bf16", "fp16", "fp32")), ("device", ("auto", "cpu", "cuda"))):
+        for name, allowed in (("precision", ("auto", "bf16", "fp16", "fp32")), ("device", ("auto", "cpu", "cuda"))):
             if getattr(self, name) not in allowed:
                 raise UserError(f"{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}")
         if self.device == "cuda" and not torch.cuda.is_available():
@@ -149,6 +151,8 @@ class PretrainSettings:
         object.__setattr__(self, "betas", tuple(self.betas))
         if self.device == "auto":
             object.__setattr__(self, "device", "cuda" if torch.cuda.is_available() else "cpu")
+        if self.precision == "auto":
+            object.__setattr__(self, "precision", own_precision(self.device))
 
     def own_tokenizer(self) -> str:
         if self.initial:
