@@ -20,8 +20,6 @@ from l2e_min.lab.pretraining_study.plan import (
     keeps_early,
     lead,
     long,
-    long_controls,
-    more_seeds,
     places,
     scales,
 )
@@ -39,8 +37,7 @@ FEATURES, ROWS_PER_FEATURE = "code_language", 200
 
 def scored(rows: Rows) -> list[Run]:
     """The runs that answer questions: the long ones, the places, the scales, and the one that says what is hard."""
-    more = [run for run in (*more_seeds(rows), *lead(rows), *long_controls(rows)) if run.steps == LONG]
-    return [splitter(rows), *long(rows), *places(rows), *scales(rows), *more]
+    return [splitter(rows), *long(rows), *places(rows), *scales(rows), *lead(rows)]
 
 
 def splitter(rows: Rows) -> Run:
