@@ -8,8 +8,9 @@ from l2e_min.lab.training.recipe import PretrainSettings
 
 
 @pytest.mark.parametrize(
-    ("device", "bf16", "taken"), [("cpu", True, "bf16"), ("cpu", False, "fp32"), ("cuda", True, "bf16"), ("cuda", False, "fp16")]
-)  # fmt: skip
+    ("device", "bf16", "taken"),
+    [("cpu", True, "bf16"), ("cpu", False, "fp32"), ("cuda", True, "bf16"), ("cuda", False, "fp16")],
+)
 def test_a_device_without_bf16_gets_what_it_is_quick_at(device, bf16, taken, monkeypatch):
     monkeypatch.setattr(precision, "quick_bf16", lambda asked: bf16 and asked == device)
     assert precision.own_precision(device) == taken
