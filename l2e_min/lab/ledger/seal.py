@@ -32,6 +32,7 @@ MAKERS = {
     "finetuning_memel_bert": ("l2e_min.lab.finetuning.compare", "compare"),
     "mini_glue_baselines.json": ("l2e_min.lab.finetuning.baselines", "record"),
     "pretraining": ("l2e_min.lab.pretraining_study.record", "record"),
+    "run_costs.json": ("book._tools.costs", "measure"),
     "scale_study.jsonl": ("l2e_min.lab.study.run", "study"),
     "toy_pretraining.json": ("l2e_min.lab.toy.pretraining_record", "make"),
 }
