@@ -6,9 +6,9 @@
 # conclusion. If rareness comes with ability, then perhaps it *causes* it. So find monosemantic neurons while a network
 # trains, and inhibit them.
 #
-# Is it true? This book lets you find out. It holds a small PyTorch package, `l2e_min`, that you can read whole; small
-# models trained on real text; and every figure is drawn, on your machine if you like, from numbers that the page has just
-# measured.
+# Is it true? This book lets you find out. It holds a PyTorch package, `l2e_min`, whose method is short enough to read whole,
+# and small models trained on real text. Every figure is drawn from measured numbers: the page takes them while it runs, on your
+# machine if you like, or reads them from a record where measuring takes hours, and names the command that makes the record.
 #
 # Here is the first result, before any theory.
 
@@ -38,9 +38,10 @@ settings.require_hub()
 print(settings.describe())
 
 # %% [markdown]
-# For a text in each of ten languages, take the value of every neuron. Search for the one neuron that tells its language
-# best, on half of the texts. Now look at the *other* half (it comes from other files). Each dot is one text; in colour, the neuron's own language.
-# Above, a model of a million parameters that was trained for this book; below, the same network before training.
+# Take texts in ten languages, and the value of every neuron on each text. On half of the texts, search for the one neuron that
+# tells its language from the others best. Now look at the *other* half (it comes from other files). Each dot is one text, each
+# row a language (sk is Slovak, sq Albanian; [chapter 1](01_monosemantic_neuron) has the list); in colour, the neuron's own. Above,
+# a model of a million parameters that was trained for this book; below, the same network before training.
 
 # %% tags=["hide-input"]
 data = load_features("natural_language", settings.rows_per_feature)
@@ -72,17 +73,20 @@ print(
 )
 
 # %% [markdown]
-# Such neurons exist, then, even in a tiny network. And the lower picture is the book's habit: **no figure without its
-# control**. A network with random weights has a "language neuron" too, only a worse one.
+# ($F_1$ scores a neuron as a detector of its language, between 0 and 1; chapter 1 defines it.)
+#
+# Neurons that tell one language from nine others exist, then, even in a tiny network. And the lower picture is the book's habit:
+# **no figure without its control**. A network with random weights has a "language neuron" too, only a worse one.
 #
 # ## What the two papers say
 #
 # - *Learning from Emergence* ({cite:t}`W24`; method **MEmeL**) defines the Monosemantic Scale, a number that tells from a
-#   neuron's values alone how unusual the present one is. While fine-tuning, the neuron with the highest value is switched to
-#   its mean and its gradient *reversed*. Reported: gains on language (GLUE), images and rainfall forecasts.
-# - *Learning Towards Emergence* ({cite:t}`W25`; method **L2E**) measures with it, across the Pythia suite
-#   {cite}`B23`, that monosemanticity falls with scale; defines the False Killing Rate; and pretrains with a moving threshold
-#   and a logarithmic penalty, cheap enough for large models. Reported: gains on harder tasks, a cost of a few per cent.
+#   neuron's values alone how unusual the present one is. While fine-tuning, the neuron on which it is highest is set to its
+#   mean, and its gradient is *reversed*. Reported: gains on language (GLUE), images and rainfall forecasts.
+# - *Learning Towards Emergence* ({cite:t}`W25`; method **L2E**) reports with it, across Pythia {cite}`B23`, a suite of language
+#   models of many sizes, that monosemanticity falls with scale. It defines the False Killing Rate: the share of inhibited
+#   values that were not on their neuron's own feature. And it pretrains with a moving threshold and a logarithmic penalty,
+#   cheap enough for large models. Reported: gains on harder tasks, a cost of a few percent.
 #
 # ## Why it may be true, and why it may not
 #
@@ -91,20 +95,22 @@ print(
 # what larger models learn by themselves.
 #
 # *Against it:* that two things go together with scale does not make one the cause of the other. {cite:t}`Y24` find the
-# opposite link in preference alignment: encouraging monosemanticity helped. {cite:t}`D24` split polysemantic neurons into
-# pure ones, because those can be understood. {cite:t}`A24` look for emergence in pruning and training dynamics instead. And
-# a measure that is *lowered* need not be *improved*: it can also be fooled.
+# opposite link in preference alignment: encouraging monosemanticity helped. {cite:t}`D24` split polysemantic neurons
+# (which answer to several things) into pure ones, because those can be understood. {cite:t}`A24` measure emergence without
+# monosemantic neurons, by pruning and training dynamics. And a measure that is *lowered* need not be
+# *improved*: it can also be fooled.
 #
-# The papers make claims that can be tested, and the book keeps a ledger of them. The rule that decides a verdict was
+# The papers make claims that can be tested, and the book keeps a **ledger** of them. The rule that decides a verdict was
 # written down before the run. "Not reproduced" at our small scale is as welcome as "reproduced".
 #
 # ## How to read and run it
 #
 # - **Read.** The pages are complete; sliders and buttons work without Python. Folded solutions follow the exercises.
 # - **Run.** `make book` in a checkout sets everything up, runs all chapters in a few minutes on two processor cores, and
-#   renders the pages. Or open a chapter in Jupyter: the rocket at the top of each page leads to Colab and Binder.
-# - **Change.** Every chapter is a script `book/NN_name.py` and the notebook made from it. The method itself is six short
-#   files in `l2e_min/`.
+#   renders the pages. Or open a chapter in Jupyter: the rocket at the top of each page leads to Colab, Kaggle and Binder.
+# - **Change.** Every chapter is a script `book/NN_name.py` and the notebook made from it. The method itself is five files in
+#   `l2e_min/`: `moments.py`, `monosemanticity.py`, `retrieval.py`, `inhibition.py` and `inhibitor.py`. The files beside them make it
+#   fast, keep its state and report on it.
 #
 # One variable chooses how big an experiment is. `L2E_PROFILE=quick` is the default: a CPU, shipped models, text that your
 # Python installation holds anyway, nothing downloaded. `gpu` does more of the same on one GPU. `paper` takes the published
@@ -135,4 +141,4 @@ print(
 # ## What you need
 #
 # Python and PyTorch, the idea of a transformer, and basic statistics (mean, variance, what an interval is). Every measure is
-# derived where it is used.
+# explained where it is first used.
