@@ -4,7 +4,7 @@
 # **Question.** Does a small language model, trained on ordinary text, hold neurons that answer to one thing only? How
 # would we know, and not just believe it?
 #
-# You will look at one neuron on one sentence, then on two thousand texts, then search all neurons for the most
+# You will read the neurons' values off a model, take them on two thousand texts, and search all neurons for the most
 # selective ones. Beside each result stand two controls: the same search on labels that mean nothing, and the same
 # search in a model that was never trained.
 
@@ -51,17 +51,18 @@ print(settings.describe())
 #
 # The model is a small Pythia {cite}`B23`: a GPT-NeoX {cite}`B22` with the recipe of the real suite, trained for this
 # book on text that is installed on any machine with the book's packages (program code, manuals, tables, messages in
-# several languages). Every block of it has two parts that write to the residual stream: attention, and an **MLP** with
-# two linear layers,
+# several languages). Every block of it has two parts that read from the residual stream, the running sum of what the blocks
+# before have written, and add to it: attention, and an **MLP** with two linear layers and the smooth step GELU between them,
 #
 # $$\begin{aligned}
 # \mathrm{MLP}(x) &= W_2\, z + b_2, \\
 # z &= \mathrm{GELU}(W_1 x + b_1).
 # \end{aligned}$$
 #
-# A **neuron** is one entry of $z$: one hidden unit *after* the non-linearity. This is where {cite}`G23` looked, and so
-# did {cite}`W25`. Its **value** $z_i$ on input $i$ is one number; for a sequence model every token position is an input.
-# In code, $z$ is what the second linear layer receives, so a hook on that layer's input reads it off:
+# A **neuron** is one entry of $z$: one hidden unit *after* the non-linearity. This is where {cite:t}`G23` looked, and so
+# did {cite:t}`W25`. Its **value** $z_i$ on input $i$ is one number; for a sequence model every token position is an input.
+# In code, $z$ is what the second linear layer receives. A hook, a function that PyTorch calls with a layer's input, reads it off
+# (here in the second block, on the few tokens of one line of code):
 
 # %%
 model, tokenizer = load(settings.model)
@@ -81,11 +82,12 @@ print("last axis of z is one entry a neuron:", seen[0].shape[-1] == n_neurons)
 # %% [markdown]
 # ## Two thousand texts with a label each
 #
-# One sentence says little. A **feature dataset** is a set of texts, each labelled with one feature. The book has three
-# of them, after {cite:t}`G23`, cut from installed text that the model was *not* trained on: `natural_language` (which
-# language), `code_language` (which programming or markup language), `data_subset` (which kind of source). We begin with
-# the first. Its texts are short: 128 bytes of program messages and of names of languages, places and currencies, in the
-# wording of each language.
+# One line says little. A **feature** is a property that a text has or has not, such as its language, and a **feature dataset** is
+# a set of texts, each labelled with one feature. The book has three of them, after {cite:t}`G23`, cut from installed text that
+# the model was *not* trained on: `natural_language` (which language), `code_language` (which programming or markup language),
+# `data_subset` (which kind of source). We begin with the first. Its texts are short: 128 bytes of program messages and of names
+# of languages, places and currencies, in the wording of each language. (The labels are the usual codes: French, Catalan,
+# Albanian, Brazilian Portuguese, Swedish, Spanish, British English, Slovak, Indonesian, Turkish, in the order below.)
 
 # %%
 names = ("natural_language", "code_language", "data_subset")
@@ -106,8 +108,8 @@ for row in data["natural_language"].table():
     )
 
 # %% [markdown]
-# The model has read far more program code than prose, and of each of these languages only a few pages. What it holds, its
-# model card and the tables in `data/README.md` say.
+# The model has read far more program code than prose, and of each of these languages only a few pages. Its model card and
+# `data/README.md` say what it was trained on.
 #
 # A text has many tokens and a neuron has a value on each. As in the papers, one number stands for the text: the **mean**
 # over its tokens. [`neuron_values`](11_reference.md#texts-models-values) does what the hook above did, for every layer, and
@@ -124,16 +126,17 @@ for name in names:
 # %% [markdown]
 # ## The search: sparse probing
 #
-# Which of these neurons tells one language from all the others? {cite:t}`G23` search as follows, and we do the same. For
-# each feature:
+# Which of these neurons tells one language from all the others? We search as {cite:t}`G23` do (the standard deviations in step 2
+# are our addition, because the layers differ in scale). For each feature:
 #
 # 1. split the texts in two halves, so that texts from one file stay together (they are alike);
-# 2. on the first half, rank the neurons by how far their mean on the feature lies from their mean off it;
-# 3. on the first half, fit a logistic regression on **one** of the best-ranked neurons alone;
-# 4. on the second half, score it by $F_1 = 2PR/(P+R)$, with $P$ the precision and $R$ the recall on that feature.
+# 2. on the first half, rank the neurons by how far their mean on the feature lies from their mean off it, in standard deviations;
+# 3. on the first half, fit a **probe** for each of the ten best-ranked neurons: a logistic regression on that **one** neuron's value;
+# 4. on the second half, score it by $F_1 = 2PR/(P+R)$. The precision $P$ is the share of its yeses that are right, the recall $R$
+#    the share of the feature's texts that it finds.
 #
-# The ten neurons with the highest $F_1$ on the *first* half are the "monosemantic neurons" of {cite:t}`W25`. The score
-# that we show is that of the *second* half, which took no part in the choice.
+# The ten neurons with the highest $F_1$ on the *first* half, over all features, are what {cite:t}`W25` call monosemantic neurons.
+# The score that we show is that of the *second* half, which took no part in the choice: it is **held out**.
 
 # %%
 best = {
@@ -153,7 +156,7 @@ print(
 )
 
 # %% [markdown]
-# Here is that neuron on every text, and beside it a neuron drawn at random.
+# Here is that neuron on every text of both halves, and below it a neuron drawn at random.
 
 # %% tags=["hide-input"]
 rng = np.random.default_rng(0)
@@ -169,13 +172,14 @@ axes[1].set_title(f"a random neuron: layer {random_layer}, number {random_neuron
 figure(
     fig,
     alt="Two dot plots, one row a language. Above, the best neuron: its own language's dots lie apart from those of the "
-    "other nine, with some overlap. Below, a random neuron: all ten languages lie on top of each other.",
+    "other nine, with some overlap. Below, a random neuron: the ten languages overlap, and none stands apart.",
 )
 
 # %% [markdown]
-# The upper neuron deserves its name: one language stands apart. But look at the edges. A few texts of other languages reach
-# as far, and a few of its own do not. "Monosemantic" is a matter of degree, and a threshold has to trade the one kind of
-# error for the other. Move it and see, for this neuron and for three others:
+# The upper neuron deserves its name: one language stands apart. (The lower one reaches further on some languages than on others,
+# but none stands apart.) Now look at the edges. A few texts of other languages lie among its own, and a few of its own among the
+# others. "Monosemantic" is a matter of degree, and a threshold has to trade the one kind of error for the other. Move it and see,
+# for this neuron and for three others. (Bars add up to 100 % for each colour.)
 
 
 # %% tags=["hide-input"]
@@ -305,8 +309,9 @@ ax.set(ylim=(0, 1.02), ylabel="F1 on held-out texts")
 ax.legend(loc="lower center", ncols=3, bbox_to_anchor=(0.5, 1.0))
 figure(
     fig,
-    alt="F1 of the ten best neurons on held-out texts, for three feature datasets. In each, the trained model's neurons "
-    "lie highest, the untrained model's below them but far above zero, and shuffled labels lowest.",
+    alt="F1 of the ten best neurons on held-out texts, for three feature datasets. For natural and programming languages the "
+    "trained model's neurons lie highest and the untrained model's well below them; for kinds of source the two overlap. "
+    "Shuffled labels lie lowest, near 0.2.",
 )
 
 # %%
@@ -318,14 +323,16 @@ for name in names:
     print(f"{name:16} {trained > blank + 0.02!s:5} {blank > shuffled + 0.1}")
 
 # %% [markdown]
-# Read the figure from the bottom. Shuffled labels show what the search alone gives. The untrained model lies far above
-# that: most of a "language neuron" is the difference in *tokens* between languages, which any random neuron sees. Training
+# Read the figure from the bottom; each mark is one of the ten best neurons. Shuffled labels show what the search alone gives. The
+# untrained model lies far above that: most of a "language neuron" is the difference in *tokens* between languages, which any random
+# neuron sees. Training
 # adds a step on top of it: a clear one for natural and for programming languages, a small one for kinds of source, where
 # the untrained network is nearly as good. That step, and not the height above zero, is what the word "learned" can claim.
 #
 # {cite:t}`W25` report $F_1$ up to 100 % for natural language, in models from 70 million parameters up. Ours has about one
 # million, and texts of only 128 bytes. That its best neurons come near is no feat of the model alone: our ten languages
-# and seven kinds of source are easy to tell apart, as the untrained network shows.
+# and seven kinds of source are easy to tell apart, as the untrained network shows. And the ten best are not ten kinds of neuron: one
+# easy feature can fill the list. Here nine of the ten language neurons tell Slovak, and all ten source neurons tell tables.
 #
 # ## From texts back to tokens
 #
@@ -360,20 +367,21 @@ figure(
 )
 
 # %% [markdown]
-# The neuron does not know the language of the *text*. It fires on a few places and is silent between them: after certain
-# letters and word pieces, which are more common in its language. A text-level feature such as "is in this language" is the sum of many such events. Keep this in
-# mind when a paper says "a French neuron".
+# The neuron does not know the language of the *text*. It fires on a few places and is silent between them: here on pieces of accented
+# letters, and on the spaces and line ends behind them. Such places are more common in its language, and the other text has some that
+# excite it, too, but less. A text-level feature such as "is in this language" is the sum of many such events. Keep this in mind when
+# a paper says "a French neuron".
 #
 # ## What we found, and what we could not
 #
 # - A 1-million-parameter model trained on installed text has neurons that single out one feature of a dataset with a
 #   held-out $F_1$ well above the search's own null, in all three datasets.
-# - A large part of that is there before training, for kinds of source nearly all of it. Selectivity claims without the
-#   untrained control overstate.
+# - A large part of that is there before training, for kinds of source nearly all of it. Claims of selectivity without the
+#   untrained control overstate what was learned.
 # - The best neurons are selective by degree. None of this says that a neuron has *one meaning*: we only tested features
 #   that we had labels for.
-# - We could not say anything about scale, or about harm. That needs a measure that does not depend on a chosen
-#   classifier: the next chapter.
+# - We could not say anything about scale, nor whether such neurons help or harm. And a probe needs labels, which a training
+#   loop has not: the [next chapter](02_monosemantic_scale) does without.
 #
 # ## Exercises
 #
@@ -446,7 +454,8 @@ check("ex-threshold", best_threshold)
 # The maximum suits features with a single tell-tale token: `<?xml`, `#include`, an accented letter. The mean suits
 # features spread over the text. Run
 # `highest = neuron_values(model, tokenizer, data[name].texts, aggregate="max").numpy()` and compare
-# `top_neurons(highest, data[name].labels, groups=data[name].sources).f1.mean()` with `best[name].f1.mean()`.
+# `top_neurons(highest, data[name].labels, groups=data[name].sources).f1.mean()` with `best[name].f1.mean()`. For this model the mean
+# wins in all three, by four to eight points: features of whole texts are what these labels are.
 # :::
 #
 # :::{exercise} Recall
@@ -459,7 +468,8 @@ check("ex-threshold", best_threshold)
 # :class: dropdown
 # One shuffle already gives ten best neurons from the whole search, and their held-out $F_1$ all lie near what a random
 # detector of the feature's frequency reaches. To say *how rarely* a given $F_1$ would arise by chance (a p-value or a
-# quantile) one needs the spread of the null, so many shuffles. Chapter 2 does that for the Monosemantic Scale.
+# quantile) one needs the spread of the null, so many shuffles. [Chapter 2](02_monosemantic_scale) does that for the Monosemantic
+# Scale.
 # :::
 #
 # :::{exercise} Experiment
@@ -471,8 +481,10 @@ check("ex-threshold", best_threshold)
 # :::{solution} ex-in-sample
 # :class: dropdown
 # `(best[name].f1_train - best[name].f1).mean()` against `(null[name].f1_train - null[name].f1).mean()`. The choice was made
-# by the training $F_1$, so it is too high on both; relative to what is left, the shuffled labels lose most of theirs.
-# This is why a number from the rows that made the choice is never shown in this book.
+# by the training $F_1$, so it is too high on both. Shuffled labels lose about .07, a quarter of what they had. For real labels it
+# depends: .01 and .02 for natural and programming languages, and .10 for kinds of source, where held-out texts come from other files
+# and may be of another make. This is why the book reports no number from the rows that made the choice, unless to show what is wrong
+# with it.
 # :::
 #
 # :::{exercise} Critique
