@@ -2,9 +2,10 @@
 # # 2 The Monosemantic Scale
 #
 # **Question.** Probing needs labels. A training loop has none. Can we see *from a neuron's values alone* that it is
-# monosemantic, cheaply enough to do it at every step? And does that measure agree with the probes of chapter 1?
+# monosemantic, cheaply enough to do it at every step? And does that measure agree with the probes of
+# [chapter 1](01_monosemantic_neuron)?
 #
-# The idea of {cite:t}`W24`: a monosemantic neuron is quiet on almost everything and loud on its one feature. So measure
+# **Idea** ({cite:t}`W24`). A monosemantic neuron is quiet on almost everything and loud on its one feature. So measure
 # how unusual a value is *for its neuron*.
 
 # %% tags=["remove-cell"]
@@ -70,9 +71,9 @@ blank = {
 # %% [markdown]
 # ## Equation 1
 #
-# Let a neuron have shown the values $z_1, \dots, z_m$ so far, with mean $\bar z$ and sample variance $S^2$. The
-# **Monosemantic Scale** of the next value $z$ is ({cite:t}`W24`; {cite:t}`W25`, eq. 1, there called Monosemanticity
-# Score)
+# Let a neuron have shown the values $z_1, \dots, z_m$ so far, with mean $\bar z$ and sample variance $S^2$, its **moments**. The
+# **Monosemantic Scale**, MS for short, of the next value $z$ is ({cite:t}`W24`; {cite:t}`W25`, eq. 1, there called
+# Monosemanticity Score)
 #
 # $$\begin{aligned}
 # \phi(z) &= \frac{(z - \bar z)^2}{S^2}, \\
@@ -98,8 +99,11 @@ print(
 )
 
 # %% [markdown]
-# Here it is for the best language neuron of chapter 1 and for a random one. The axis is logarithmic: 1 is what a value one
-# standard deviation away has, 9 what three standard deviations give.
+# (In this cell the moments are those of all texts, the judged ones included. A training loop has only the past; that comes next.)
+#
+# Here is $\phi$ for the best language neuron of chapter 1 and for a random one, on the texts of the neuron's own language (for the
+# random one: of the same language) and on all others. The axis is logarithmic: 1 is what a value one standard deviation away has,
+# 9 what three standard deviations give.
 
 # %% tags=["hide-input"]
 probes = {
@@ -134,8 +138,8 @@ figure(
 # ## Moments of a stream: Lemma 3.2
 #
 # A training run sees billions of values a neuron. Storing them is out of the question, so the moments must be updated
-# batch by batch. Let $m$ old values have mean $\mu$ and sample variance $v$ (divisor $m-1$), and let $b$ new ones have mean
-# $\mu'$ and *population* variance $v'$ (divisor $b$).
+# batch by batch. Let $m$ old values have mean $\mu$ and sample variance $v$ (divisor $m-1$; these are $\bar z$ and $S^2$ under the
+# names that W24 give them here), and let $b$ new ones have mean $\mu'$ and *population* variance $v'$ (divisor $b$).
 #
 # The new mean is the weighted one, $\mu_\text{new} = (m\mu + b\mu')/(m+b)$. For the variance, add up squared distances
 # from $\mu_\text{new}$. For any group the squared distances from a point $c$ are those from the group's own mean plus
@@ -181,8 +185,8 @@ print(
 print("and so is the package's:", torch.allclose(moments.var, z.var(0), rtol=1e-12))
 
 # %% [markdown]
-# Watch the moments settle. One neuron, texts in random order; the band is one standard deviation around the mean so far,
-# the dashed lines are where both must end.
+# Watch the moments settle. One neuron (the best one), texts in random order; the band is one standard deviation around the mean so
+# far, the dashed lines are the mean of all 2,000 texts and one standard deviation around it, where the band must end.
 
 # %% tags=["hide-input"]
 order = torch.from_numpy(np.random.default_rng(1).permutation(len(z)).copy())
@@ -251,14 +255,15 @@ explorer(
 )
 
 # %% [markdown]
-# With few values seen, $S^2$ is a bad guess, and the first rare event can move it by a factor. {cite:t}`W24` therefore
-# inhibit nothing before step $l_s$ (their code: 10), the *late start*.
+# With few values seen, $S^2$ is a bad guess, and the first rare event can move it by a factor (batches of 4 show it best).
+# {cite:t}`W24` therefore inhibit nothing before step $l_s$ (their code: 10), the *late start*.
 #
 # ### Exact, and at what cost? (C01)
 #
 # A popular short cut is $S^2 = \overline{z^2} - \bar z^2$ from two running sums. On paper it is the same. In floating point
 # it subtracts two large, nearly equal numbers whenever the mean is large against the spread. Here both are fed the same
-# Gaussian numbers (synthetic, so that the offset can be chosen) with a growing offset.
+# Gaussian numbers (synthetic, so that the offset can be chosen) with a growing offset. On the black line the error is as large as
+# the variance itself.
 
 # %% tags=["hide-input"]
 offsets = np.logspace(0, 6, 13)
@@ -335,7 +340,8 @@ print(
 )
 
 # %% [markdown]
-# Now the claim itself. *Exact*: real activations of one layer, plain and with an offset of 1,000, in batches of every size
+# Now the claim itself. A claim is a statement of a paper, or of this book, with a number: C01 is the first of the papers' claims.
+# *Exact*: real activations of one layer, plain and with an offset of 1,000, in batches of five sizes
 # from one text to all, against a direct two-pass computation in NumPy. *Constant cost*: the time of one update after 1, 10, 100
 # and 1,000 batches, taken in turns; the slope of log time against log count is 0 if the cost is constant. (The rule was
 # written down before: errors at most $10^{-9}$, the slope's interval within ±0.1. The first run divided the error of the mean
@@ -414,7 +420,8 @@ _ = claims.record(
 #
 # To see what forgetting buys we need a drift that we know. So the values below are those of 200 random neurons, **with a
 # planted drift**: after every batch of 32 texts each neuron moves up by the chosen part of its standard deviation. Drawn
-# is the mean $\phi$ of each batch, judged by the moments before it. Without drift it is about 1.
+# is the mean $\phi$ of each batch, judged by the moments before it. Without drift it is about 1: $\phi$ is a squared distance in units of
+# its own mean.
 
 # %% tags=["hide-input"]
 rates, memories = [0.0, 0.01, 0.02, 0.03, 0.05, 0.07, 0.1, 0.15], [None, 3, 10, 30]
@@ -489,15 +496,17 @@ print(
 print("the same with n_f = 10 stays below 1.3:", np.nanmean(drift[0.05, 10][-20:]) < 1.3)
 
 # %% [markdown]
-# There is a price: a short memory knows the variance less well, so $\phi$ jumps about more (put the drift to 0 and compare
-# the memories 3 and 30).
+# Moments that forget nothing lag behind ever farther, and every neuron looks more and more unusual, though none has become
+# selective. With a memory of ten batches the drift is followed. There is a price: a short memory knows the variance less well, so
+# $\phi$ jumps about more (put the drift to 0 and compare the memories 3 and 30).
 #
 # ## The floor
 #
 # A neuron that hardly moves has a tiny $S^2$, and then any value that differs at all has a huge $\phi$. Algorithm 2 of
 # {cite:t}`W24` adds a part of the layer's mean variance to every neuron's: the denominator is
 # $v_i + \varepsilon \cdot \mathrm{mean}_k(v_k)$ (their code: $\varepsilon = 0.01$). In `monosemantic_scale` this is
-# `floor`. Real activations, moments from only eight texts:
+# `floor`. Here it is on real activations, with moments from only eight texts; for each of the 2,048 neurons (one "layer" here) the
+# highest $\phi$ on the other texts is drawn, the highest neuron first. Dashed is what moments of all texts give:
 
 # %% tags=["hide-input"]
 first = z[order[:8]]
@@ -540,7 +549,9 @@ figure(
 )
 
 # %% [markdown]
-# The floor is a compromise as well: it makes $\phi$ of truly quiet neurons smaller than equation 1 says.
+# Poor moments make the highest $\phi$ ten times too high. $\varepsilon = 0.01$ takes a little of that away, 0.1 most of it. But the
+# floor is a compromise: it makes $\phi$ of truly quiet neurons smaller than equation 1 says, and at 0.1 the right end of the curve
+# lies below the dashed one.
 #
 # ## Two identities to know before you believe a figure
 #
@@ -554,9 +565,10 @@ figure(
 #
 # $$p\,\phi_l + (1-p)\,\phi_{\bar l} = \frac{m-1}{m} \approx 1 .$$
 #
-# Now let $l^* = \arg\max_l \phi_l$ be the neuron's *relatively monosemantic feature* ({cite:t}`W25`, eq. 3). The largest of
-# several means with mean 1 is at least 1, so $\phi_{l^*} \ge 1 \ge \phi_{\bar{l^*}}$, always. **The inequality $\phi_{l^*} >
-# \phi_{\bar{l^*}}$ holds for every neuron by construction, for any labels at all.** Also $\phi_{l^*} \le 1/p$.
+# Now let $l^* = \arg\max_l \phi_l$ be the neuron's *relatively monosemantic feature* ({cite:t}`W25`, eq. 3). The $\phi_l$ of all
+# features have the weighted mean 1, so the largest of them is at least 1 and the rest at most: $\phi_{l^*} \ge 1 \ge
+# \phi_{\bar{l^*}}$. **The inequality $\phi_{l^*} > \phi_{\bar{l^*}}$ holds for every neuron by construction, for any labels at all**
+# (short of the tie in which all $\phi_l$ are equal). Also $\phi_{l^*} \le 1/p$, with $p$ the share of $l^*$.
 #
 # In code, [`feature_scores`](11_reference.md#feature_scores) gives $\phi_l$ and [`relative_feature`](11_reference.md#relative_feature) gives $l^*$:
 
@@ -587,7 +599,11 @@ print(
 # %% [markdown]
 # So how *can* the question be asked? Choose $l^*$ on one half of the texts (with the moments of that half) and measure on
 # the other half. Then compare with the same procedure on permuted labels. The four panels show every one of 1,000 random
-# neurons as a dot; the diagonal is $\phi_{l^*} = \phi_{\bar{l^*}}$.
+# neurons as a dot; the blue diagonal is $\phi_{l^*} = \phi_{\bar{l^*}}$.
+#
+# **B01**, this book's first claim of its own, puts numbers to it. A neuron lies *beyond the null* if its held-out ratio
+# $\phi_{l^*} / \phi_{\bar{l^*}}$ is above the 95 % quantile of the same ratio under 200 permutations of the labels. Where there is
+# nothing to find, one neuron in twenty does.
 
 # %% tags=["hide-input"]
 halves, blank_halves = {}, {}
@@ -671,9 +687,10 @@ print(
 print("held out, shuffled labels: about one in twenty does:", 0.03 < largest.value < 0.08)
 
 # %% [markdown]
-# The two upper panels look alike, and one of them is noise. Only the lower left one is evidence, and only by its distance
-# from the lower right one. More than half of *random* neurons pass that test here: in a network this small nearly every
-# neuron leans to some feature. Selectivity is the rule, not a rare gift.
+# In both upper panels every dot lies above the diagonal (and on one curve: the identity), and one of them is noise. Only the lower
+# left one is evidence, and only by its distance from the lower right one. More than half of *random* neurons pass that test in each
+# of the three datasets, and nine in ten for languages: in a network this small most neurons lean to some feature. Selectivity is the
+# rule, not a rare gift.
 #
 # ## Do monosemantic neurons have a high MS? (C02, C03)
 #
@@ -683,8 +700,10 @@ print("held out, shuffled labels: about one in twenty does:", 0.03 < largest.val
 # - **C03** MS on their feature is far above that of *random* neurons on theirs.
 #
 # Both are measured on held-out rows. For C02 the ratio (median of the ten) must pass the 97.5 % quantile of the same ratio
-# under 200 permutations of the labels. For C03 the gap must be positive **and larger than in the untrained model**: a
-# probe picks selective neurons by its nature, so a gap to random neurons arises in any network.
+# under 200 permutations of the labels; `excess` is the logarithm of how far it passes. For C03 the gap, the logarithm of mean
+# $\phi_{l^*}$ of the ten over that of 1,000 random neurons (`log_ratio`), must be positive **and larger than in the untrained
+# model** (`log_ratio_minus_untrained`): a probe picks selective neurons by its nature, so a gap to random neurons arises in any
+# network. Intervals come from resampled texts and neurons (bootstrap).
 
 # %%
 measured, gaps, nulls = {}, {}, {}
@@ -782,7 +801,14 @@ for name in names:
     print(f"{name:16} {ratio.low > 5!s:5} {blank_excess.low > 0}")
 
 # %% [markdown]
+# Above, the trained model's ten best neurons have a $\phi$ ten to thirty times higher on their feature than elsewhere. Those of the
+# untrained one have three to eight times, and shuffled labels about one. Below, the two models change places from dataset to dataset.
+#
 # ## The verdicts
+#
+# A verdict is what a claim's rule, written into `data/claims.yml` before the run, makes of the numbers. Each part of a rule *holds*, is
+# *refuted*, or stays *open* where an interval is not clear of the bound. If all parts hold the claim is *reproduced*. A mixed answer
+# from the three datasets is *inconclusive*.
 
 # %%
 claims.table("C01", "C02", "C03", "B01")
@@ -793,15 +819,15 @@ claims.table("C01", "C02", "C03", "B01")
 # - **Lemma 3.2 is exact and its cost is constant.** What breaks in practice is not the lemma but short cuts: two running
 #   sums lose the variance to rounding long before the lemma does.
 # - **C02 holds, and means less than it seems.** The best probe neurons have $\phi$ many times higher on their own feature,
-#   far beyond what permuted labels give. The untrained model passes the same test with a smaller ratio.
+#   far beyond what permuted labels give. So MS agrees with the probes. The untrained model passes the same test with a smaller ratio.
 # - **C03 depends on what you ask.** The ten best neurons exceed random neurons, as the paper says, in all three datasets.
 #   But so they do in an untrained network: choosing the best by a probe makes a gap by itself. Training widens it for
 #   programming languages, leaves it about where it was for natural languages, and *narrows* it for kinds of source. So the
 #   verdict under our stricter rule is "inconclusive"; under the paper's own reading it would be "reproduced".
 # - **$\phi_{l^*} > \phi_{\bar{l^*}}$ is arithmetic** (B01). A figure that shows it without a null shows nothing.
 #
-# All of this is one model of a million parameters. Whether MS falls with *scale* is the next question, and it needs more
-# than one model.
+# All of this is one model of a million parameters, on one draw of its weights. Whether MS falls with *scale* is the
+# [next question](03_scale_study), and it needs more than one model.
 #
 # ## Exercises
 #
@@ -887,7 +913,7 @@ check("ex-merge", join)
 # `monosemantic_scale(half, z.mean(0), z.var(0)).mean(0)`, it falls for some neurons and *rises* for others: the mean $\phi$ becomes
 # $1/4 + \bar z^2/(4S^2)$, and a neuron whose mean is large against its spread has moved far away from where it was. With
 # `z.mean(0) + (z - z.mean(0)) / 2` and the old moments it is a quarter for every neuron, though none has become less selective. A
-# penalty on $\phi$ can be lowered that way. Chapter 5 is about this trap.
+# penalty on $\phi$ can be lowered that way. [Chapter 5](05_inhibition.ipynb#the-penalty-its-logarithm-and-the-trap) is about this trap.
 # :::
 #
 # :::{exercise} Critique
