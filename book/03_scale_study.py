@@ -65,11 +65,12 @@ scales = list(dict.fromkeys(row["scale"] for row in ends))
 # %% [markdown]
 # ## The suite
 #
-# All models read the same 4.1 million tokens in the same order, as the models of Pythia do {cite}`B23`. A seed changes the
-# initial weights and nothing else. Each run kept its weights after 1, 2, 4, 8, … steps. (The text is what a Python
-# installation carries: code, documentation, tables, message catalogues; chapter 1 has more on it. The largest model has a
-# lower learning rate than the others, because at theirs it ended worse than the next smaller one.) If scale is to mean
-# anything, the loss must fall with it. It does:
+# The **suite** has five scales, named by hidden size and layers: `32x2`, `64x3`, `128x4`, `192x5` and `256x6`. All models read the
+# same 4.1 million tokens in the same order, as the models of Pythia do {cite}`B23`. A seed changes the initial weights and nothing
+# else. Each run kept its weights after 1, 2, 4, 8, … steps. (The text is what a Python installation carries: code, documentation,
+# tables, message catalogues; [chapter 1](01_monosemantic_neuron) has more on it. The largest model has a lower learning rate than the
+# others, because at theirs it ended worse than the next smaller one.) If scale is to mean anything, the loss on text that no model
+# has read must fall with it. It does. (Here and below, dots are means over the three seeds, thin lines the seeds.)
 
 # %% tags=["hide-input"]
 loss = lambda row: row["bits_per_byte"]  # noqa: E731
@@ -120,19 +121,20 @@ print(
 # all. So nothing is held.
 #
 # **First pass: moments only.** Half of the rows (whole files, so that no file is in both halves) *choose*, the other half is
-# *measured*. For every neuron, half and feature we keep three numbers: count $c$, mean $m$ and sample variance $v$, updated batch
-# by batch with Lemma 3.2. Let $\mu, S^2$ be the moments of all rows that choose. Then the mean MS of a feature's measured
-# rows follows without looking at them again:
+# *measured*. For every neuron, half and feature we keep three numbers: count $c$, mean $m$ (chapter 2's $m$ was a count) and sample
+# variance $v$, updated batch by batch with [Lemma 3.2](02_monosemantic_scale.ipynb#moments-of-a-stream-lemma-32). Let $\mu, S^2$ be
+# the moments of all rows that choose. Then the mean MS of a feature's measured rows follows without looking at them again:
 #
 # $$\begin{aligned}
 # \phi_l &= \frac1c \sum_{i \in l} \frac{(z_i - \mu)^2}{S^2} \\
 # &= \frac{\frac{c-1}{c}\, v + (m - \mu)^2}{S^2} .
 # \end{aligned}$$
 #
-# So $\phi_l$, $\phi_{\bar l}$, $l^*$ and the activation gap cost one pass and $O(1)$ memory a neuron. **Second pass:** what needs
-# single values. For a thousand random neurons and for the best candidates of each feature the values are kept, for all
-# others only counts of how often $\phi$ falls into which narrow bin. (On small models the second pass reads the first one's
-# values from memory.)
+# So $\phi_l$, $\phi_{\bar l}$, $l^*$ and the [activation gap](03_scale_study.ipynb#the-activation-gap-c07) cost one pass and three
+# numbers for each neuron, half and feature, however many texts there are. **Second pass:** what needs single values. For a thousand
+# random neurons and for the best candidates of each feature the values are kept, for all others only counts of how often $\phi$ falls
+# into which narrow bin. (On small models the second pass reads the first one's values from memory.) The cell checks the closed form
+# against single values, on the smallest model:
 
 # %%
 model, tokenizer = load_scale(settings.scales[0], settings)
@@ -162,7 +164,7 @@ print(
 )
 
 # %% [markdown]
-# The numbers of this chapter come from a record, `data/results/scale_study.jsonl`: every scale and seed, untrained and after
+# The numbers of this chapter come from a **record**, `data/results/scale_study.jsonl`: every scale and seed, untrained and after
 # 4 to 2,000 steps (seeds 1 and 2 of the two largest at fewer steps, to save time). Most of these weights do not ship with
 # the book, and measuring them all takes an hour. The two smallest are measured anew here, and their numbers must be those
 # of the record. The whole record is made again, from nothing, by
@@ -191,7 +193,8 @@ print(
 # %% [markdown]
 # ## Probes: selectivity does not fade
 #
-# First the plainest measure, chapter 1's: the $F_1$ of a detector made of one neuron, for the ten best neurons.
+# First the plainest measure, [chapter 1's](01_monosemantic_neuron.ipynb#the-search-sparse-probing): the held-out $F_1$ of a probe on
+# one neuron, for the ten best neurons.
 
 # %% tags=["hide-input"]
 untrained_rows = trends.at_step(rows, 0)
@@ -255,16 +258,16 @@ figure(
 )
 
 # %% [markdown]
-# For natural and for programming languages the best neurons of a larger model tell the feature *better*, not worse, and the step from
-# untrained to trained grows as well (the largest model, with its other learning rate, is a little below the next smaller one). For kinds
-# of source all scales are near the ceiling, and the smallest is as good as any. A larger
+# For natural and for programming languages the best neurons of a larger model tell the feature *better*, not worse, and the step
+# from untrained to trained grows as well (the largest model, with its other learning rate, is a little below the next smaller one). For kinds of source (the data subset) all scales are near the ceiling, and the smallest is as good as any. A larger
 # model has more neurons to choose the ten best from, so some of the rise is the search's own: the untrained models rise, too. But
 # nothing here fades.
 #
 # ## MS on and off the feature, by scale (C02 and C03 again)
 #
-# Chapter 2 asked of one model whether MS on a neuron's own feature exceeds MS elsewhere (C02), and whether the ten best neurons
-# exceed random ones (C03). Here are both ratios at every scale, with chapter 2's controls.
+# [Chapter 2](02_monosemantic_scale.ipynb#do-monosemantic-neurons-have-a-high-ms-c02-c03) asked of one model whether MS on a neuron's
+# own feature exceeds MS elsewhere (C02), and whether the ten best neurons exceed random ones (C03). Here are both ratios at every
+# scale, trained and untrained, held out, the second one against *all* neurons of the model. The verdicts stay those of chapter 2.
 
 
 # %% tags=["hide-input"]
@@ -300,15 +303,16 @@ fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", 
 figure(
     fig,
     alt="Two rows of ratios against model size. Above, phi on over phi off the feature for the ten best neurons: rising "
-    "with size in all three datasets, trained above untrained. Below, phi on the own feature of the ten best over "
-    "that of all neurons: between one and a half and three times, trained and untrained close together.",
+    "with size, steeply for natural and programming languages and little for kinds of source, trained above untrained. "
+    "Below, phi on the own feature of the ten best over that of all neurons: between one and about three times, rising "
+    "for the languages; for kinds of source the untrained models lie above the trained ones.",
 )
 
 # %% [markdown]
 # **C02 at every scale.** The ten best neurons have a $\phi$ several times higher on their feature than off it, and the ratio *grows*
-# with size: off the feature they become quieter, which leaves more of the variance to the feature. **C03.** That the ten best exceed all
-# neurons (second row) is true at every scale. But the untrained models show most of it, and for kinds of source more than the trained ones:
-# what chapter 2 found in one model holds in all five.
+# with size, sixfold for natural languages, little for kinds of source: off the feature the best neurons become quieter, which leaves
+# more of the variance to the feature. **C03.** That the ten best exceed all neurons (second row) is true at every scale. But the
+# untrained models show much of it, and for kinds of source more than the trained ones at every scale, as chapter 2 found in one model.
 #
 # If larger models had fewer or weaker monosemantic neurons, these lines would fall. Judged by the neurons that a probe finds, they rise
 # or stay.
@@ -318,8 +322,8 @@ figure(
 # Averages hide things. For the explorers below all five scales are measured here and now, on fewer texts (80 a label) so that the
 # page does not take long. Choose a dataset, a model and a layer: the histogram is held-out $\phi_{l^*}$ of *every* neuron of that
 # layer; the grey one is the same for a sample of neurons with the held-out labels shuffled. Values hardly
-# exceed $1/p$, with $p$ the feature's share of the texts (10 for languages, 9 and 7 for the others): on the rows that gave the moments
-# they could not.
+# exceed $1/p$, with $p$ the feature's share of the texts (10 for natural languages, 9 and 7 for the others): on the rows that gave the
+# moments they could not.
 
 # %% tags=["hide-input"]
 few = {name: load_features(name, min(80, settings.rows_per_feature)) for name in names}
@@ -469,9 +473,9 @@ explorer(
 #
 # $$D = \max_\phi \, \lvert F_{l^*}(\phi) - F(\phi) \rvert .$$
 #
-# $D = 0$ if the feature is nothing special, and at most $1 - p$. Smaller means less monosemantic. Two remarks. $D$ looks
-# at ranks only: it does not care *how high* $\phi$ is on the feature, only how often it is higher than elsewhere. And with few
-# texts $D$ is never 0, so the shuffled labels tell where the floor is. In code, for one neuron
+# $D$ is near 0 if the feature is nothing special, and it is at most $1 - p$. By W25's reading, smaller means less monosemantic. Two
+# remarks. $D$ looks at ranks only: it does not care *how high* $\phi$ is on the feature, only how often it is higher than elsewhere.
+# And with few texts $D$ is never 0, so the shuffled labels tell where chance lies. In code, for one neuron
 # ([`ks_statistic`](11_reference.md#ks_statistic) does it for all of a layer):
 
 
@@ -494,7 +498,7 @@ by_hand = ks_by_hand(one.some_phi()[one.held][:, column].numpy(), on)
 print("by hand and by the package:", bool(np.isclose(by_hand, one.ks()[column].item())))
 
 # %% tags=["hide-input"]
-KS_RANKS = {"largest gap": 0, "median": 0.5, "smallest gap": 1}
+KS_RANKS = {"largest gap": 0, "median gap": 0.5, "smallest gap": 1}
 
 
 def functions(dataset, scale, rank):
@@ -562,13 +566,13 @@ explorer(
     },
     title="The K-S statistic is the largest gap between two curves",
     describe=describe_ks,
-    start={"dataset": "natural_language", "scale": scales[2], "rank": "median"},
+    start={"dataset": "natural_language", "scale": scales[2], "rank": "median gap"},
 )
 
 # %% [markdown]
 # The claim **C04**: the mean of $D$ over up to 1,000 random neurons falls as models grow. The rule, fixed before any run: for each
-# dataset, fit $D$ against $\log_{10}$ of the parameters for each seed; the 95 % interval of the slope over seeds must lie
-# below 0 in all three datasets.
+# dataset, fit a line through $D$ against $\log_{10}$ of the parameters for each seed; the 95 % interval of the slope over seeds
+# (Student's $t$) must lie below 0 in all three datasets. So a slope is the change for a tenfold size.
 
 # %% tags=["hide-input"]
 fig, axes = by_dataset(
@@ -593,15 +597,15 @@ _ = claims.record("C04", slopes, profile=settings.profile, chapter=CHAPTER)
 claims.table("C04", numbers=True)
 
 # %% [markdown]
-# Only one of the three datasets does what {cite:t}`W25` report. For *kinds of source* K-S falls steeply, mostly between the two
-# smallest models. For programming languages it falls by so little (less than a hundredth per tenfold size) that only the agreement of the
-# seeds lets us see it; for natural language it does not move. The rule asks for all three, so the verdict is "inconclusive", and the
-# useful answer is *it depends on the features*. Note also that the untrained models' K-S falls a little for natural language: a wider random
-# layer mixes more inputs, and its neurons look more alike.
+# Only one of the three datasets clearly does what {cite:t}`W25` report. For *kinds of source* K-S falls steeply, mostly between the two
+# smallest models. For programming languages it falls by so little (less than a hundredth for a tenfold size) that only the agreement of
+# the seeds lets us see it; for natural language it does not move. The rule asks for all three, so the verdict is "inconclusive", and the
+# useful answer is *it depends on the features*. Note also that the untrained models' K-S falls a little for natural language, more than
+# the trained ones': size alone, with nothing learned, can move it.
 #
-# Why kinds of source? One reading that fits, though we did not test it: in the smallest model a neuron that separates, say, tables from prose is
-# high on *every* table, and that is what a rank statistic rewards. In a larger model several neurons may share the work, each higher, but
-# on fewer of the texts: then $\phi_{l^*}$ stays (next figure) while K-S falls. A falling K-S need not mean "less monosemantic".
+# Why kinds of source? One reading that fits, though we did not test it: in the smallest model a neuron that separates, say, tables from
+# prose is high on *every* table, and that is what a rank statistic rewards. In a larger model several neurons may share the work, each
+# higher, but on fewer of the texts: then $\phi_{l^*}$ stays (next figure) while K-S falls. A falling K-S need not mean "less monosemantic".
 #
 # ## Depth (C05)
 #
@@ -630,8 +634,8 @@ fig, axes = by_dataset(draw_depths, "mean φ on l*", low=1)
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
 figure(
     fig,
-    alt="Mean phi on the own feature against model size for early, middle and late layers. Late layers lie highest, early "
-    "ones lowest, and all lines are level or rise with size.",
+    alt="Mean phi on the own feature against model size for early, middle and late layers. Early layers lie lowest, late "
+    "ones mostly highest, and the lines are level or rise with size.",
 )
 
 # %%
@@ -650,7 +654,7 @@ claims.table("C05", numbers=True)
 # %% [markdown]
 # No fall anywhere. Held-out $\phi_{l^*}$ is level or *rises* with size, at every depth and in every dataset; in three of the nine cases the
 # interval lies wholly above 0, in none below. (The rule calls that "inconclusive": to refute, all nine would have to.) It also
-# rises with depth: late layers are more selective than early ones.
+# rises with depth: late layers are more selective than early ones. (The slopes are those of $\log \phi_{l^*}$.)
 #
 # The same neurons, the same texts, two measures: K-S level or falling, $\phi_{l^*}$ level or rising. They ask different questions. K-S
 # asks on *how many* texts of the feature $\phi$ is unusual, the mean asks *how* unusual it is, and a few huge values can carry it. Whoever
@@ -661,7 +665,7 @@ claims.table("C05", numbers=True)
 # After the same number of steps a larger model has learned more. So "larger" and "further in training" are the same thing in the
 # figures above, and {cite:t}`W25` compare models at the end of Pythia's training, where it is no different. The checkpoints
 # take the two apart. Below, each line is one run, and it moves from left (untrained, high loss) to right. If K-S depended on
-# *loss* alone, all lines would lie on one curve. If it depended on *size* alone, they would be horizontal and stacked.
+# *loss* alone, all lines would lie on one curve. If it depended on *size* alone, they would be horizontal, one above the other.
 
 
 # %% tags=["hide-input"]
@@ -712,8 +716,8 @@ explorer(
 # %% [markdown]
 # Within one run K-S moves more than it differs between scales at the end. So compare models at *equal loss*: each at the point
 # where it passes the loss that the smallest ends with (the dashed line; between two checkpoints we take the straight line).
-# **B04**, our own claim: at matched loss K-S no longer falls with size. The rule: the interval of the slope lies above −0.02 a
-# tenfold growth, in all three datasets.
+# **B04**, our own claim: at matched loss K-S no longer falls with size. The rule: the interval of the slope lies above −0.02 for a
+# tenfold size, in all three datasets.
 
 
 # %% tags=["hide-input"]
@@ -746,10 +750,11 @@ _ = claims.record("B04", matched, profile=settings.profile, chapter=CHAPTER)
 claims.table("B04", numbers=True)
 
 # %% [markdown]
-# So was it training, or size? Both, and neither alone. Training moves K-S the most: for kinds of source it shoots up within 64 steps and then
-# comes down for the rest of training; for programming languages the same in small; for natural language, where the models read only a
-# few pages of each language, it is still rising at the end. And larger models run through that course *faster*. After equal steps a larger
-# model is further along, and where the course goes down, that alone makes K-S fall with size.
+# So was it training, or size? Both, and neither alone. Training moves K-S the most (switch the explorer to "steps"): for kinds of source it
+# shoots up within 16 to 256 steps and then comes down for the rest of training; for programming languages the same in small; for natural
+# language, where the models read only a few pages of each language, it is still rising at the end in all but the largest. And larger
+# models run through that course *faster*. After equal steps a larger model is further along, and where the course goes down, that alone
+# makes K-S fall with size.
 #
 # But it is not all. At equal loss the lines of different sizes do not coincide. For kinds of source K-S still falls with size, at two
 # thirds of the slope at equal steps: there our claim is wrong. For the other two datasets nothing is left, but there was little to
@@ -758,10 +763,11 @@ claims.table("B04", numbers=True)
 #
 # ## Switch them off (C06)
 #
-# {cite:t}`W24` (slides) go one step further than correlation: switch the monosemantic neurons off and see what breaks. A neuron that
-# always says its mean says nothing. So: for each feature take its ten best-probed neurons, hold them at their mean on every
-# token, and measure how much the loss *on that feature's held-out texts* rises. Explorer: rows are whose neurons are off, columns on
-# which texts the loss is measured. If neurons of a feature serve that feature, the diagonal stands out.
+# {cite:t}`W24` (slides) go one step further than correlation: switch the monosemantic neurons off and see what breaks (an
+# **ablation**). A neuron that always says its mean says nothing. So: for each feature take its ten best-probed neurons, hold them at
+# their mean on every token, and measure how much the loss *on that feature's held-out texts* rises, in nats per token (the loss by the
+# natural logarithm; a nat is 1.44 bits). In the explorer, a row says whose neurons are off and a column on which texts the loss is
+# measured; the colours have one range for all models of a dataset. If neurons of a feature serve that feature, the diagonal stands out.
 
 
 # %% tags=["hide-input"]
@@ -856,21 +862,23 @@ _ = claims.record("C06", found, profile=settings.profile, chapter=CHAPTER)
 claims.table("C06", numbers=True)
 
 # %% [markdown]
-# In raw terms it is as {cite:t}`W24` say: ten neurons off cost the smallest model up to a tenth of a nat per token and the largest next to nothing.
-# But ten *random* neurons do the same, since they are a smaller and smaller part. With the random neurons' rise taken off, the fall points
-# down in all three datasets and clears 0 in two. Hence "inconclusive", on the side of the claim.
+# In raw terms it is as {cite:t}`W24` say: ten neurons off cost the smallest model up to a tenth of a nat per token and the largest next
+# to nothing. But ten *random* neurons do the same, since they are a smaller and smaller part. With the random neurons' rise taken off,
+# the slopes still point down in all three datasets, and in two their intervals lie below 0. Hence "inconclusive", on the side of the
+# claim.
 #
-# What the matrix of the explorer adds: in the smallest model the neurons of one feature hurt *other* features nearly as much as their
-# own. They are not private property. In larger models the off-diagonal fades first; for programming languages and kinds of source a diagonal
-# remains, thin and real, several times what random neurons cost. For natural language nothing remains, though the probes find better neurons
-# there in larger models: **a neuron that tells the language is not a neuron the model needs for the language**. And the
-# ten with the lowest $\phi$ cost the least of all in larger models. High-$\phi$ neurons do matter more than they, just not much.
+# What the matrix of the explorer adds: in the smallest model the neurons of one feature hurt *other* features as well, for natural
+# language nearly as much as their own, for the other two about half as much. They are not private property. In larger models the
+# off-diagonal fades first; for programming languages and kinds of source a diagonal remains, thin and real, several times what random
+# neurons cost. For natural language next to nothing remains, though the probes find better neurons there in larger models: **a neuron
+# that tells the language is not a neuron the model needs for the language**. And the ten with the lowest $\phi$ cost nothing in larger
+# models. High-$\phi$ neurons do matter more than they, just not much.
 #
 # ## The activation gap (C07)
 #
-# Last, W24's simplest measure: how far is a monosemantic neuron's value on its feature from its value off it? In raw units, and in units
-# of the neuron's own standard deviation. The raw gap depends on how large activations are, and they differ between models for reasons that
-# have nothing to do with features. So **C07** asks both to fall.
+# Last, W24's simplest measure, the **activation gap**: how far is a monosemantic neuron's mean value on its feature from its mean value
+# off it? In raw units, and in units of the neuron's own standard deviation. The raw gap depends on how large activations are, and they
+# differ between models for reasons that have nothing to do with features. So **C07** asks both to fall.
 
 # %% tags=["hide-input"]
 GAPS = {"raw": "gap", "standardized": "gap_standardized"}
@@ -935,14 +943,15 @@ _ = claims.record(
 claims.table("C07", numbers=True)
 
 # %% [markdown]
-# No fall: the raw gap differs from model to model and grows for kinds of source, where activations grow. In the neuron's own standard deviations it
-# grows for natural language, a little for programming languages, and does not move for kinds of source. The untrained models draw a similar
-# picture somewhat lower, and for kinds of source not even lower: there the standardized gap of the ten best is all the search's.
+# No fall: the raw gap differs from model to model and grows for kinds of source. In the neuron's own standard deviations it grows for
+# natural language; for programming languages it points up and for kinds of source down, and both intervals hold 0. (The slopes are those
+# of the logarithm.) In standard deviations the untrained models draw a similar picture somewhat lower, and for kinds of source not even
+# lower: there the standardized gap of the ten best is all the search's.
 #
 # ## What we found, and what we could not
 #
 # - **Larger is not less monosemantic, at our scale.** By probes, by $\phi$ on and off the feature, and by the activation gap, larger models
-#   are as selective as smaller ones or more so. By K-S they are less so on one dataset of three.
+#   are as selective as smaller ones or more so. By K-S they are clearly less so on one dataset of three.
 # - **Measures disagree, and that is the lesson.** K-S, mean $\phi_{l^*}$ and $F_1$ move in different directions on the same neurons. None of them
 #   is "monosemanticity"; each answers its own question.
 # - **Training time is as strong as size.** A single run moves K-S further than a factor of 58 in parameters does. A study across scale
