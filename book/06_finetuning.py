@@ -49,13 +49,14 @@ print(f"Profile: {settings.profile}\nModel:   {study.title}\nCost:    {study.cos
 #
 # A network is first *pretrained* on plenty of plain text; BERT is shown sentences with some words hidden and says which they
 # were. Then a small head is put on top, and all weights are *fine-tuned* on the few thousand labelled rows of a task, with a
-# small learning rate and for a few epochs. {cite:t}`W24` inhibit in this second stage. Their argument for it is chapter 5's:
-# Reverse Deactivation presumes that a neuron is useful already, and after pretraining it is.
+# small learning rate and for a few epochs. {cite:t}`W24` inhibit in this second stage. Their argument for it is
+# [chapter 5's](05_inhibition.ipynb#lemma-33-why-the-reversed-gradient-works): Reverse Deactivation presumes that a neuron is useful
+# already, and after pretraining it is.
 #
 # Real BERT and GLUE must be downloaded. The quick profile takes a **mini BERT** that was pretrained for this book on installed
-# text (1.35 million parameters, 4 blocks, 20 million tokens; the loss on hidden words fell from 8.3 to 2.83 nats), and tasks
+# text (1.35 million parameters, 4 blocks, 20 million tokens read; the loss on hidden words fell from 8.3 to 2.83 nats), and tasks
 # cut from installed text after the kinds of GLUE. The files from which a task's dev and test rows are cut were left out of
-# the pretraining.
+# the pretraining. Scores are those of GLUE's kinds, times 100: *points*.
 
 # %%
 tasks = study.tasks()
@@ -228,7 +229,7 @@ figure(
 # ## Which words trigger it
 #
 # The inhibitor of the live MEmeL run, its moments held still, reads the dev rows. In each row, after each of the two blocks,
-# one value has the highest $\phi$. On which token does it stand?
+# one value has the highest $\phi$. On which kind of token does it stand?
 
 # %% tags=["hide-input"]
 chosen = protocol.choose("memel", mine)
@@ -264,6 +265,9 @@ figure(
 )
 
 # %% [markdown]
+# Mostly on words, which are most of the tokens. After the second block punctuation gets a good deal more than its share of positions;
+# the marks that frame a row, [CLS] and [SEP], get hardly anything.
+#
 # How monosemantic is "the most monosemantic value of a row"? A row has thousands of values, and the largest of so many is large
 # even where nothing is special. If all values were Gaussian, $\phi$ would be $\chi^2_1$, and the median of the largest of $n$
 # would be the $0.5^{1/n}$ quantile. That is the control:
@@ -311,10 +315,10 @@ for layer in found.layers:
     )
 
 # %% [markdown]
-# Nothing stands out. What W24's rule calls the most monosemantic value of a row, at the place where W24 put it, is as large as the
-# largest of two thousand Gaussian numbers is. The output of a block is a sum over many neurons of many blocks, normalized on top, and sums of many
-# things are nearly Gaussian. W25's sites are others: the neurons of the MLP after the non-linearity, whose values have the heavy tails of chapters 1
-# to 3. A rule that always takes one value of every row takes one whether it deserves it or not; a threshold on $\phi$ would not.
+# Nothing stands out. What W24's rule calls the most monosemantic value of a row, at the place where W24 put it, is about as large as
+# the largest of two or three thousand Gaussian numbers is. The output of a block is a sum over many neurons of many blocks, normalized
+# on top, and sums of many things are nearly Gaussian. W25's sites are others: the neurons of the MLP after the non-linearity, whose
+# values have the heavy tails of chapters 1 to 3. A rule that always takes one value of every row takes one whether it deserves it or not; a fixed threshold on $\phi$ would not.
 #
 # Six dev rows, as the model reads them. The deeper the colour, the larger the $\phi$ of the token; framed: what was selected after
 # the first of the two blocks.
@@ -383,7 +387,7 @@ for layer in found.layers:
 # {cite:t}`W24` call every *entry* of the output tensor a neuron, a dimension at a position, and their public code takes moments
 # over the batch alone. That needs rows padded to one length, and position 7 of one row is compared with position 7 of
 # another. Ours is the usual reading: a dimension is a neuron, wherever it stands, and all tokens of all rows are its inputs.
-# Both are implemented (`Inhibitor(..., neuron_axes=2)` is W24's). What the choice changes:
+# Both are implemented (`Inhibitor(..., neuron_axes=2)` is W24's). What the choice changes, on the two tasks where both were run:
 
 # %% tags=["hide-input"]
 both = [t for t in tasks if study.has(rows, t, "entry")]
@@ -402,9 +406,9 @@ for t in both:
 # score. Then it runs with five seeds, which draw the head, the order of the rows and the dropout, and the *test* rows are scored.
 # MEmeL-Tune searches further, as in {cite:t}`W24`: four more settings, drawn from their grid of $k$ and $D$ in $\{1, 5, 10, 50, 100\}$ and
 # the learning rates. **So plain fine-tuning gets four more learning rates as well**; otherwise the comparison would reward the
-# method that was allowed to try more. The recorded runs were made task by task, those of `paraphrase` by two processes whose records were
-# merged. This one command makes them all, and goes on where it was stopped; only the five of W24's reading above are another command's
-# (`--task accept --controls entry`):
+# method that was allowed to try more. Beside W24's methods stands W25's penalty, on the neurons of the two middle MLPs, with
+# $\lambda = 0.003$. The recorded runs were made task by task, those of `paraphrase` by two processes whose records were merged. This one command makes them all, and goes on where it was stopped; only the
+# ten of W24's reading above are another command's (`--task accept match --controls entry`):
 #
 # ```
 # l2e finetune --task accept topic match paraphrase sts --train-rows 3000 --method all --controls random \
@@ -422,8 +426,9 @@ for line in lines:
     print(f"{TITLE[line['method']]:23}", *(f"{cell:>10}" for cell in cells))
 
 # %% [markdown]
-# (± is the half width of the 95 % interval over five seeds.) Read against the seeds' own spread, the rows hardly differ. A paired
-# comparison is sharper: the same seed under two methods starts from the same weights and sees the same rows.
+# (*Original* is W24's word for plain fine-tuning; ± is the half width of the 95 % interval over five seeds.) Read against the seeds' own
+# spread, the rows hardly differ. A paired comparison is sharper: the same seed under two methods starts from the same weights and sees
+# the same rows.
 
 # %% tags=["hide-input"]
 rivals = [m for m in protocol.methods if m not in ("plain", "plain_tune")]
@@ -550,8 +555,8 @@ explorer(
 # the values that MEmeL selects in a batch, make the step, look at them again on the same rows. The *decrease ratio* is the
 # fall of $\phi$ in percent. Most of what a step does to a value has nothing to do with inhibition, so beside every step its twin
 # was made: the same step from the same weights without inhibition. The figure shows the difference of the two; every 25th step
-# of short runs on the live task, five seeds, on record (`python -m l2e_min.lab.finetuning.decrease`). Dropout moves the largest $\phi$, so that only
-# a sixth of the values picked with dropout off are those that the step inhibited; both ways of picking are shown.
+# of short runs on the live task, five seeds, on record (`python -m l2e_min.lab.finetuning.decrease`). Dropout moves the largest $\phi$, so that fewer
+# than a fifth of the values picked with dropout off are those that the step inhibited; both ways of picking are shown.
 
 # %% tags=["hide-input"]
 watched = decrease.read()["rows"]
@@ -609,7 +614,9 @@ for name in KINDS:
 # ## What it costs
 #
 # A whole fine-tuning step in CPU time, methods in turns in one process on one thread (`python -m l2e_min.lab.finetuning.cost`). The
-# models have random weights, which does not matter for time.
+# models have random weights, which does not matter for time. W24's methods add some five percent to a step of the mini BERT, and about
+# one percent to that of a BERT-base, which has far more to compute beside them. W25's penalty, written into the loss, costs the mini
+# BERT three times as much:
 
 # %% tags=["hide-input"]
 for row in cost.read():
@@ -637,15 +644,16 @@ keep(
 #   they end within noise of one another. One value in thousands is a weak push.
 # - **What is selected is the tail of a Gaussian.** At the outputs of the blocks nothing was monosemantic enough to stand out in the live
 #   run. It may be otherwise in a BERT-base; the same cells under `gpu` and `paper` show it.
-# - **Tuning did not help MEmeL.** The settings with the best dev score of one seed did worse on test, above a point below the original,
-#   whether that searched as long or not. On two tasks the tuning kept something other than $k = D = 1$. Large $D$ (50, 100) at the highest
-#   rate ended at or near chance on the three pair tasks, where plain fine-tuning at that rate already did badly (50.2 on `match`); on
+# - **Tuning did not help MEmeL.** The settings with the best dev score of one seed did worse on test: on average more than a point below
+#   the original, whether that searched as long or not. On two tasks the tuning kept something other than $k = D = 1$. Large $D$ (50,
+#   100) at the highest rate ended at or near chance on the three pair tasks, where plain fine-tuning at that rate already did badly (50.2 on `match`); on
 #   `accept`, where plain kept 23.3 points, $D = 50$ with $k = 10$ ended at 0.
-# - **W24's reading of a neuron** (moments by position) makes no difference on `accept`, where it was tried, that five seeds agree on.
+# - **W24's reading of a neuron** (moments by position) makes no difference that five seeds agree on, on `accept` and `match`, where it was
+#   tried.
 # - **Inhibition can stay on at test time** at no cost that shows, as W24 found: one value in thousands is not missed.
 # - **L2E's penalty** in fine-tuning gains nothing either; on `accept` and `paraphrase` single seeds end far below the original's. So the
-#   fine-tuning half of C20 (which gains more, inhibiting in pretraining or in fine-tuning?) is: no gain. Chapter 7 measures the other half,
-#   a BERT *pretrained* under inhibition.
+#   fine-tuning half of C20 (which gains more, inhibiting in pretraining or in fine-tuning?) is: no gain.
+#   [Chapter 7](07_pretraining.ipynb#the-other-half-of-c20) measures the other half, a BERT *pretrained* under inhibition.
 #
 # What we could not: run BERT-base and GLUE here (`L2E_PROFILE=gpu` takes the four small tasks, `paper` all eight); vary the pretrained
 # model, which is one; tell a gain of W24's size, 0.6 points, on most single tasks: the half widths of MEmeL minus the original are 0.4 to
