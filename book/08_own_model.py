@@ -6,6 +6,18 @@
 # activations. This chapter puts an inhibitor into three kinds of training code, and then breaks it in five ways, so that you
 # recognize each from the inhibitor's own report.
 
+# %% tags=["remove-cell"]
+# On Colab and Kaggle: fetches the book and what it lacks; torch stays. Elsewhere: nothing.
+import importlib.util
+import os
+import runpy
+
+if importlib.util.find_spec("l2e_min") is None:
+    if any(name.startswith(("COLAB_", "KAGGLE_KERNEL")) for name in os.environ):
+        address = "https://github.com/l2e-min/l2e-min"
+        os.system(f"test -d l2e-min || git clone --quiet --depth 1 {address}")
+        runpy.run_path("l2e-min/book/_tools/on_colab.py", run_name="__main__")
+
 # %%
 import tempfile
 from types import SimpleNamespace
@@ -140,15 +152,15 @@ print(watched[0].inhibitor.report(test_x))
 # | `batches` | training batches seen | the steps made (times accumulation) |
 # | `skipped` | batches left out for a NaN or an infinity | 0 |
 # | `share` | part of the last batch's (input, neuron) pairs that was selected | near 2 %, or what you asked for |
-# | `tau` | the threshold: the MS that this share exceeds. Gaussian values would give 5.4 for 2 % | clearly above 5.4 |
+# | `tau` | the threshold: the MS that this share of the pairs exceeds. Gaussian values would give 5.4 for 2 % | clearly above 5.4 |
 # | `median S²` | variance of the site's median neuron | of the size it has at weight 0 |
 # | `dead` | neurons whose variance is below a ten-thousandth of the site's mean | few |
 # | `constant` | neurons that are constant to rounding | 0 |
 # | `top φ`, `mean φ²` | MS on the batch you gave, by that batch's own moments: mean of each input's largest φ, and the kurtosis (3 for Gaussian values) | lower than at weight 0 |
 #
 # The last two columns come only with a batch, `report(test_x)` or `report(**batch)`. They are measured with the inhibitor at rest and
-# with *fresh* moments, for the reason of chapter 2: against moments that lag behind, MS falls whenever activations shrink.
-# Over the steps of training:
+# with *fresh* moments: running moments lag behind (chapter 2), and against them MS falls whenever activations shrink, though nothing else
+# has changed ([chapter 7](07_pretraining.ipynb#less-monosemantic-or-only-smaller-b05) measures by how much). Over the steps of training:
 
 # %% tags=["hide-input"]
 fig = report_over_steps(inhibited[0].reports, share=0.02)
@@ -468,7 +480,7 @@ for sites in ("blocks.1.gelu", [], "middle-2"):
         print(f"{sites!r}: {error}")
 
 # %% [markdown]
-# A name that it does have is not. Here are the outputs of the three LayerNorms, and the logits:
+# A wrong name that it does have is none. Here are the outputs of the three LayerNorms, and the logits:
 
 # %%
 NORMS = ["blocks.0.norm", "blocks.1.norm", "blocks.2.norm"]
@@ -684,7 +696,7 @@ keep(
 #
 # What we could not: say which weight is right for your model. The weight at which S² collapses depends on width, learning rate and length of
 # training, and ours are toy sizes; the sweep has one seed a weight. And nothing here says that a healthy inhibitor makes a better model: that is what
-# chapters 5 and 6 ask.
+# chapters 6 and 7 ask.
 #
 # ## Exercises
 #
