@@ -3,8 +3,8 @@
 #
 # **Question.** What did the papers claim, what did we find, and how sure are we?
 #
-# Every claim of {cite:t}`W24` and {cite:t}`W25` that this book puts to the test stands in one file, `data/claims.yml`, with
-# a rule that was written before the run. A chapter measures and records; code compares the record with the rule. This page
+# Every claim of {cite:t}`W24` and {cite:t}`W25` that this book puts to the test, and every one of its own, stands in one file,
+# `data/claims.yml`, with a rule that was written before the run. A chapter measures and records; code compares the record with the rule. This page
 # holds no number and no verdict that was typed: it draws what is on record.
 
 # %% tags=["remove-cell"]
@@ -64,14 +64,16 @@ print(f"{len(rows):2} claims")
 figure(draw_scoreboard(rows), alt=describe_scoreboard(rows))
 
 # %% [markdown]
-# One line with marks on both sides is the usual picture of "inconclusive" here: not a lack of precision, but datasets or settings
-# that disagree. More seeds would not help there. Where they would, and how many it takes, is on the page
+# "Inconclusive" has two causes, and the figure tells them apart. Marks in the strip are a lack of precision: more seeds may move them
+# out of it. A line with marks far out on both sides, such as C03 or B04, is no such lack: datasets or settings disagree, and more seeds
+# would not help. Which claim would be decided by more seeds, and by how many, is on the page
 # [What would change our mind](14_change_our_mind.ipynb).
 #
 # ## What Learning from Emergence claims
 #
 # Each card says what is claimed, by which rule it is judged, and why the verdict came out as it did. The papers' figures and ours
-# unfold below it. "Sealed by hand" means that a result was recorded before results kept a fingerprint of the code that made them.
+# unfold below it. A result that is *sealed* carries a fingerprint of the code that made it (the end of this page says what for);
+# "sealed by hand" means that it was recorded before results did.
 
 
 # %% tags=["hide-input"]
@@ -127,10 +129,10 @@ keep(
 # %% [markdown]
 # ## What this page cannot say
 #
-# - **Scale.** Almost everything here comes from models of 0.1 to 5 million parameters and text of a few million tokens. The papers' models are
-#   ten to a thousand times larger. A claim that is not reproduced here may hold there, and the other way round.
-# - **Independent tests.** Claims share models, texts and seeds. With so many intervals at 95 %, one or two will miss by chance, and nothing
-#   was corrected for that: read patterns, not single marks.
+# - **Scale.** Almost everything here comes from models of 0.1 to 5 million parameters that read 20 million tokens at most. The papers'
+#   models are ten to some thousand times larger. A claim that is not reproduced here may hold there, and the other way round.
+# - **Independent tests.** Claims share models, texts and seeds. Of intervals at 95 % one in twenty misses by chance. The figure has
+#   some eighty, and nothing was corrected for that: read patterns, not single marks.
 # - **Rules are ours.** A paper's sentence had to become an inequality. Another reader would have drawn some bounds elsewhere; `l2e claims --id C08`
 #   prints each with its test, so you can.
 #
