@@ -41,8 +41,9 @@ for claim, result, verdict in rows:
         print(f"{claim.id}  {name}: {weakest:.0f} half widths{exact}")
 
 # %% [markdown]
-# C01 and C14 are statements about an algorithm: any stream of numbers that breaks them would do, and `tests/` is the place to put it. C02, C03
-# and B01 are about models: another text, another tokenizer, another architecture could overturn them. For a model of yours:
+# C01 and C14 are statements about an algorithm: any stream of numbers that breaks them would do, and `tests/` is the place to put it. C02 and
+# B01 are about models: another text, another tokenizer, another architecture could overturn them. So could another training run B05, which
+# stands on the comparison of chapter 7 (below). For a model of yours:
 #
 # ```
 # l2e study hub:EleutherAI/pythia-70m --out runs/study-70m
@@ -73,7 +74,7 @@ for claim, result, verdict in rows:
 keep("14_change_our_mind", seeds_to_decide=wanted)
 
 # %% [markdown]
-# A dash: no interval over seeds is open; the measurement comes from one model, or all bounds are decided and disagree.
+# A dash: no interval over seeds is open; the measurement comes from one model (C03), or all bounds are decided and disagree (B04).
 #
 # ### More seeds at our scale
 #
@@ -94,19 +95,18 @@ keep("14_change_our_mind", seeds_to_decide=wanted)
 # python -m l2e_min.lab.toy.pretraining_record
 # ```
 #
-# C17, C18, C19, B03 and B05 stand on the comparison of chapter 7: about three hours on two cores,
+# C18, C19, B03 and B05 stand on the comparison of [chapter 7](07_pretraining.ipynb), and so does C17 of the next section. Hours on two cores:
 #
 # ```
 # python -m l2e_min.lab.pretraining_study.record --out runs/pretraining --workers 2
 # ```
 #
-# with `SEEDS` and `STEPS` in `l2e_min/lab/pretraining_study/plan.py`. C15 is about step times, so what it needs is the papers' machine and models:
+# with `SEEDS` and `STEPS` in `l2e_min/lab/pretraining_study/plan.py`.
 #
-# ```
-# l2e bench pretrain --sizes pythia-70m pythia-410m --device cuda
-# ```
-#
-# Minutes on one GPU, not measured yet.
+# C20 compares two mini BERTs, one pretrained with MEmeL and one without; its seeds are of the fine-tuning alone. More of them are
+# `--seeds 10` in the `l2e finetune` of [chapter 6](06_finetuning.ipynb#the-whole-table) and that of
+# [chapter 7](07_pretraining.ipynb#the-other-half-of-c20), hours on two cores. What it needs more is other pairs of BERTs: both pretrained
+# again with `--seed 1`, and so on.
 #
 # ### The papers' scale
 #
@@ -131,8 +131,14 @@ for claim, _, verdict in rows:
         print(f"{claim.id}  {claim.source}, {claim.where}")
 
 # %% [markdown]
-# A rule that is refuted here could hold with another model, other data, or more training. For the gains of W24 in fine-tuning (C11) the obvious one is
-# the paper's own setting, BERT-base on GLUE:
+# A rule that is refuted here could hold with another model, other data, or more training. C15 is about step times, so what it needs is the papers'
+# kind of machine and their models. Minutes on one GPU, not measured yet:
+#
+# ```
+# l2e bench pretrain --sizes pythia-70m pythia-410m --device cuda
+# ```
+#
+# For the gains of W24 in fine-tuning (C11) the obvious measurement is the paper's own setting, BERT-base on GLUE:
 #
 # ```
 # l2e finetune --model hub:google-bert/bert-base-uncased --task glue --method all --out runs/glue
@@ -142,7 +148,8 @@ for claim, _, verdict in rows:
 # seed, has its interval above 0, and both naive ways lose to it, C11 turns at that scale. A gain of 0.6 points needs no more than five seeds if they spread
 # as ours do.
 #
-# For L2E the papers' claim is about pretraining at 70M and above, for a tenth of Pythia's steps. One such run and its plain twin:
+# For L2E (C17, and the gains of C18) the paper's claim is about pretraining at 70M and above, for a tenth of Pythia's steps. One such run and its
+# plain twin:
 #
 # ```
 # l2e pretrain --size pythia-70m --method plain --text hub:monology/pile-uncopyrighted --steps 14300 \
@@ -162,7 +169,7 @@ for name, parameters in (("70m", 70e6), ("410m", 405e6), ("2.8b", 2.8e9)):
 
 # %% [markdown]
 # That is arithmetic, at a speed that one large GPU reaches only with care; nobody here has made these runs. The tokenizer of the Pythias and the weights of
-# a shipped one to begin with (`--initial hub:EleutherAI/pythia-70m`) need the hub.
+# a published one to begin with (`--initial hub:EleutherAI/pythia-70m`) need the hub.
 #
 # ## Not measured
 #
@@ -175,12 +182,13 @@ for name, parameters in (("70m", 70e6), ("410m", 405e6), ("2.8b", 2.8e9)):
 #   off the record of chapter 3; the second needs pairs of answers, hours on one GPU.
 # - **C22, grokking.** Missing: addition modulo a prime and a small transformer. Five paired seeds with random neurons as control, ten minutes each on a CPU.
 #
-# All these times are guesses. `Inhibitor` takes any module and any site, so the method itself is there: chapter 8 shows it on models
-# of your own. What a new claim, measure or chapter has to bring is in `CONTRIBUTING.md`.
+# All these times are guesses. `Inhibitor` takes any module and any site, so the method itself is there: [chapter 8](08_own_model.ipynb) shows it
+# on models of your own. What a new claim, measure or chapter has to bring is in `CONTRIBUTING.md`.
 #
 # ## What would not change our mind
 #
 # - **One more run with a better score.** Single tasks and single seeds can move by more than the papers' gains ([chapter 6](06_finetuning.ipynb)).
 # - **A lower loss without controls.** A model without the inhibited MLPs must stand beside it, and the plain model at its own best learning rate (B03).
-# - **A lower MS, by itself.** Shrinking the activations lowers the penalty, too (B02). Ask for moments taken afresh, and for $S^2$.
+# - **A lower MS, by itself.** Shrinking the activations lowers the penalty, too (B02), and against running moments MS (B05). Ask for fresh moments,
+#   and for $S^2$.
 # - **$\phi_l > \phi_{l^-}$ on $l^*$.** It holds for shuffled labels, too (B01).
