@@ -259,9 +259,9 @@ figure(
 
 # %% [markdown]
 # For natural and for programming languages the best neurons of a larger model tell the feature *better*, not worse, and the step
-# from untrained to trained grows as well (the largest model, with its other learning rate, is a little below the next smaller one). For kinds of source (the data subset) all scales are near the ceiling, and the smallest is as good as any. A larger
-# model has more neurons to choose the ten best from, so some of the rise is the search's own: the untrained models rise, too. But
-# nothing here fades.
+# from untrained to trained grows as well (the largest model, with its other learning rate, is a little below the next smaller one). For
+# kinds of source (the data subset) all scales are near the ceiling, and the smallest is as good as any. A larger model has more neurons
+# to choose the ten best from, so some of the rise is the search's own: the untrained models rise, too. But nothing here fades.
 #
 # ## MS on and off the feature, by scale (C02 and C03 again)
 #
