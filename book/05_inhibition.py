@@ -4,8 +4,9 @@
 # **Question.** A training loop has found a neuron that looks monosemantic. What should it do to it? Ban it? Push it? Fine
 # it? And does the neuron then become *less* monosemantic, or does it only look so?
 #
-# Everything in this chapter happens in networks with one hidden layer of 8 or 32 units, small enough to look at every
-# number. Only one part leaves them: short pretraining runs of a mini Pythia, which stand on record.
+# **Idea.** Choose networks with one hidden layer of 8 or 32 units (a hidden unit is a neuron), small enough to look at every
+# number, and inhibit there: one value, one update, then a whole training. Only one part leaves them: short pretraining runs of a
+# mini Pythia, which stand on record.
 
 # %% tags=["remove-cell"]
 # On Colab and Kaggle: fetches the book and what it lacks; torch stays. Elsewhere: nothing.
@@ -74,9 +75,9 @@ print("\n".join(line for line in about.splitlines() if not line.startswith("Mode
 # %% [markdown]
 # ## Three ways to switch a value off
 #
-# Let $z$ be a value that was selected (chapter 4), $\bar z$ its neuron's running mean, and $\mathrm{sg}$ the stop-gradient:
-# the value passes, the gradient does not. {cite:t}`W24` compare three replacements. All three hand the *same number*, the
-# mean, to the next layer; they differ in what they send back:
+# Let $z$ be a value that was selected ([chapter 4](04_false_killing_rate)), $\bar z$ its neuron's running mean, and $\mathrm{sg}$ the
+# stop-gradient: the value passes, the gradient does not. {cite:t}`W24` compare three replacements $z'$ of it, **deactivations**. All
+# three hand the *same number*, the mean, to the next layer; they differ in what they send back:
 #
 # | name | forward | gradient that reaches $z$ |
 # | --- | --- | --- |
@@ -109,7 +110,8 @@ for name, D in (("naive (a)", 0.0), ("naive (b)", -1.0), ("RD", 1.0), ("RD x 10"
 # %% [markdown]
 # ## One neuron, one feature
 #
-# Here is a network whose truth is planted. There are 8 features; an input is the unit vector of its feature plus noise.
+# Here is a network whose truth is planted: the weights in front of the hidden layer are set by hand. There are 8 features; an input is
+# the unit vector of its feature plus noise.
 # Of 8 hidden units, unit 0 reads feature 0 and nothing else, and no other unit reads feature 0. The output layer is fitted by
 # logistic regression. So unit 0 is monosemantic by construction, *and the network needs it*.
 
@@ -162,9 +164,9 @@ print(
 # ### Where does the next update take it?
 #
 # The network now sees all 64 inputs, unit 0 is inhibited on the inputs of its feature, and SGD takes a step. Choose a
-# kind and a strength and walk through the updates. For the deactivating kinds the strength is $|D|$; for the penalties (below)
-# it is the weight $\lambda$, from weak to strong. The grey lines are always the same: *nothing* is done (solid), and naive
-# (a), which is $D = 0$ (dashed).
+# kind and a strength and walk through the updates. For the deactivations the strength is $|D|$; for the
+# [penalties](05_inhibition.ipynb#the-penalty-its-logarithm-and-the-trap), terms added to the loss, it is their weight $\lambda$, from
+# weak to strong. The grey lines are always the same: *nothing* is done (solid), and naive (a), which is $D = 0$ (dashed).
 
 # %% tags=["hide-input"]
 RATE = 1.0
@@ -220,7 +222,7 @@ def told(kind, strength, step):
     size = f"{push:+.4f}" if abs(push) < 0.1 else f"{push:+.2f}"
     return (
         f"{kind}, {strength_of(kind, strength)}, after {step} updates: value {path.value[step]:.2f}, gradient {size}, "
-        f"next activation {path.value[step + 1]:.2f}."
+        f"next value {path.value[step + 1]:.2f}."
     )
 
 
@@ -261,13 +263,13 @@ print(
 
 # %% [markdown]
 # What happened? Banning the unit made the network fail on feature 0. The loss now asks for the unit *more loudly than
-# before*: the gradient at $z$ grew from nearly nothing to something large, pointing up. Naive (b) obeys. Naive (a) does not
-# listen, so all that moves the unit is what it does on other inputs. RD hears the same call and does the opposite.
+# before*: at the mean, the gradient is many times larger than it was, and it asks for a larger value. Naive (b) obeys. Naive (a) does
+# not listen, so all that moves the unit is what it does on other inputs. RD hears the same call and does the opposite.
 #
 # Two things to notice with the sliders. RD does *not* aim at the mean: it has no target at all, only a direction. At
 # $D = 10$ the unit flies past its mean and ends where GELU is flat, off, for good. (In a training loop the selection would let
-# go of it once $\phi$ is no longer large. That, and nothing in eq. 13, is what ends RD.) And the penalties do have a target:
-# the medium plain penalty slows down as it comes closer to the mean. The log penalty does the opposite: its pull *grows* on the way.
+# go of it once $\phi$ is no longer large. That, and nothing in eq. 13, is what ends RD.) And the penalties do have a target, the mean:
+# the medium plain penalty (`ms`) slows down as it comes closer. The log penalty does the opposite: its pull *grows* on the way.
 
 # %% [markdown]
 # ## Lemma 3.3: why the reversed gradient works
@@ -289,7 +291,9 @@ print(
 # What was assumed? (1) The neuron is useful. (2) The step is small: beyond
 # $\eta D |g| \lVert\nabla_w z\rVert^2 = 2|z - \bar z|$ the value is farther from the mean than before, on the other side.
 # (3) Nobody else in the batch moves the same weights. (4) The step is the gradient, and not a history of gradients.
-# The planted network lets us break them one by one. The lines are the formula, the dots are real updates.
+# The planted network lets us break the first three one by one: the unit alone in its batch; then harmful, its output weights turned
+# round; then among 7 other inputs of its feature on which it is *not* selected (mind the larger learning rates there). Where the steps
+# get large, the second breaks as well. The lines are the formula, the dots are real updates, the dotted line is the mean.
 
 
 # %% tags=["hide-input"]
@@ -361,7 +365,9 @@ print(
 print("shared weights: even RD rises:", bool((shared["RD"][1:] > start).all()))
 
 # %% [markdown]
-# The middle panel is the weak spot of the whole idea. If the neuron is in the way, RD makes it *stronger*. {cite:t}`W24`
+# In the lowest panel the unselected inputs of the same feature call for the unit through the same weights, and their call is the louder
+# one: even RD rises. The middle panel is the weak spot of the whole idea. If the neuron is in the way, RD makes it *stronger*.
+# {cite:t}`W24`
 # apply RD in fine-tuning, where selected neurons have had time to become useful; {cite:t}`W25` argue that early in
 # pretraining they have not, and replace RD by a penalty. How useful are the selected neurons of a real (if small) network, as
 # it learns? Ten networks with 32 hidden units on scikit-learn's digits, ten on a planted task of *combinations*: each input
@@ -424,9 +430,9 @@ for name, rows in useful_share.items():
 # No interval is given and the numbers are small, so the question is whether the *order* comes back. Our setting was
 # fixed before these networks were trained (a pilot on other seeds and learning rates had shown that it can be measured):
 # plain training for 450 steps, with learning rate 0.5 for SGD and 0.01 for AdamW; each input's neuron with the largest
-# $\phi$ is selected (top-1, as in MEmeL); 16 batches of 64 inputs, 10 networks: 10,240 pairs. Every update starts from the same trained weights; moments
-# are those of all training inputs and stay fixed. A network's number is the median over the pairs of a batch, averaged over
-# its batches; intervals are over the 10 networks. **For the ledger: digits, GELU, the learning rate of training, and
+# $\phi$ is selected (top-1, as in MEmeL); 16 batches of 64 inputs, 10 networks: 10,240 pairs. Every update starts from the same trained
+# weights; moments are those of all training inputs and stay fixed. A network's number is the median over the pairs of a batch, averaged
+# over its batches; intervals are over the 10 networks. **For the ledger: digits, GELU, the learning rate of training, and
 # AdamW with the state that training left it.** The planted task, ReLU and other learning rates are reported beside it.
 
 # %%
@@ -524,9 +530,14 @@ for optimizer in OPTIMIZERS:
 _ = claims.record("C10", ledger, profile=settings.profile, chapter=CHAPTER)
 
 # %% [markdown]
+# With SGD the signs are those of {cite:t}`W24` for naive (b) and RD; naive (a) lies near zero, on either side of it. With AdamW the order
+# is there when kinds are compared on the same batches, and the signs are not. (The *total update ratio* says how far a value moves, and
+# not whither. It stands in the ledger: with SGD the inhibited values move about twice as far as the original ones, with AdamW all move
+# alike.)
+#
 # The learning rate does not change the picture. Below, the decrease is divided by the learning rate's factor: while a step
 # is small the curves are flat, which says that everything is first order, as in the lemma. At ten times the rate of training
-# the curvature takes over.
+# RD's curve bends with SGD; with AdamW it stays flat even there.
 
 # %% tags=["hide-input"]
 fig, axes = new_figure(2, 1, height=5.4, sharex=True)
@@ -557,16 +568,16 @@ fig.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", nco
 figure(
     fig,
     alt="Decrease ratio per unit of learning rate against the learning rate, for the four kinds. With SGD and AdamW the "
-    "curves are flat from a hundredth to the full rate of training and bend at ten times it.",
+    "curves are flat from a hundredth to the full rate of training; at ten times it, RD's bends down with SGD.",
     colours=160,
 )
 
 # %% [markdown]
 # ### Why it is plain with SGD and hardly to be seen with AdamW
 #
-# Look at the scales of the four panels. With AdamW the four kinds keep their order when they are compared on the same batches, but
-# they lie within a few tenths of a percent, and all of them are shifted down. Write out both steps for one weight, $G$
-# being this batch's gradient (bias correction left out):
+# Look back at the figure with four panels, and at its scales. With AdamW the four kinds lie within a few tenths of a percent, and all of
+# them are shifted down. Write out both steps for one weight, $G$ being this batch's gradient, $M_\text{old}$ the **momentum** (the
+# running mean of past gradients) and $V$ the running mean of their squares (bias correction and weight decay left out):
 #
 # $$\begin{aligned}
 # \text{SGD:}\quad \Delta w &= -\eta\, G, \\
@@ -620,7 +631,8 @@ for name in tasks:
 
 # %% [markdown]
 # It is the momentum. One update is simply too short an experiment for Adam: nine tenths of it are the old, uninhibited
-# training, and that training raises the MS of these neurons by itself. What if the kind goes on? Below the weights are put back
+# training, and that training tends to raise the MS of these neurons by itself (the originals lie below zero). What if the kind goes on?
+# Below the weights are put back
 # after every update, but each kind keeps its *own* history: by the tenth update most of the momentum is made of its own
 # gradients.
 
@@ -667,7 +679,8 @@ for name, update in own.items():
 # ### Who moves a selected value?
 #
 # With SGD the order is there, but why does naive (a), which sends no gradient back, move its neuron at all, and
-# why do the intervals overlap on the digits? Because of assumption (3): one step moves the value of input $i$ by
+# why do the intervals overlap on the digits? Because of assumption (3). Let $z_i = f(a_i)$, with $f$ the GELU, $a_i = w \cdot x_i + b$
+# and $x_i$ the $i$-th input of the batch. One step moves the value of input $i$ by
 #
 # $$\Delta z_i = -\eta\, f'(a_i) \sum_k (x_i \cdot x_k + 1)\, \frac{\partial L}{\partial a_k} ,$$
 #
@@ -733,8 +746,9 @@ figure(
 # %% [markdown]
 # ## The penalty, its logarithm, and the trap
 #
-# {cite:t}`W25` replace the reversed gradient by a regularizer on the selected pairs. Three forms ([`ms_penalty`](11_reference.md#ms_penalty)),
-# each a mean over the selected pairs; $\bar z$ and $S^2$ are constants in the first two:
+# {cite:t}`W25` replace the reversed gradient by a **penalty**, a regularizer on the selected pairs that is added to the loss with a
+# weight $\lambda$. Three forms ([`ms_penalty`](11_reference.md#ms_penalty)), each a mean over the selected pairs (our choice: so
+# $\lambda$ does not depend on the batch size); $\bar z$ and $S^2$ are constants in the first two:
 #
 # $$\begin{aligned}
 # \text{ms:}\quad & \phi = (z - \bar z)^2 / S^2, \\
@@ -852,8 +866,10 @@ print("mean MS by fresh moments, unchanged:", np.allclose(new, 1, rtol=1e-2))
 # So eq. 5 can be lowered without touching what it is meant to lower. Does training find that way? Ten networks on the digits
 # with AdamW under each penalty (2 % of the pairs selected, as in {cite:t}`W25`), beside three controls: the log penalty on
 # *random* pairs, a *linear* hidden layer without any penalty, and plain training. All measures use fresh moments, from the
-# test inputs: log of the mean $\phi^2$ (**kurtosis**; the mean of $\phi$ itself is always 1, chapter 2), median $S^2$, and
-# the share of dead units ($S^2 < 10^{-4}$). The weights $\lambda$ come from a pilot on other seeds: strong enough to act.
+# test inputs: log of the mean $\phi^2$ (**kurtosis**; the mean of $\phi$ itself is
+# [always 1](02_monosemantic_scale.ipynb#two-identities-to-know-before-you-believe-a-figure)), median $S^2$, and the share of dead units
+# ($S^2 < 10^{-4}$). The weights $\lambda$, which the names give, come from a pilot on other seeds: strong enough to act. (The
+# deactivations in the cell, of the top-1 of each input as in MEmeL, are for the [end of the chapter](05_inhibition.ipynb#what-remains).)
 
 # %%
 LOOKS = (0, 10, 20, 40, 80, 160, 300, 450)
@@ -915,7 +931,7 @@ fig.legend(
 figure(
     fig,
     alt="Digits networks in training: accuracy, kurtosis, median variance and share of dead units for six methods. The plain "
-    "and the log penalty bring the variance down by two to three orders of magnitude while kurtosis rises above that of "
+    "and the log penalty bring the variance down by about three orders of magnitude while kurtosis rises above that of "
     "plain training; the invariant form and the linear layer keep the variance.",
 )
 
@@ -937,13 +953,15 @@ for method in ("ms .01", "log .1", "invariant .1"):
 
 # %% [markdown]
 # Judged by what it is meant to do, the log penalty did the opposite here: with fresh moments the *living* units are more
-# heavy-tailed than those of plain training. Their variance has gone instead. The plain penalty does the same. The invariant form
-# keeps the units alive, and does not lower kurtosis either. The linear layer, which nobody inhibited, is at the bottom.
+# heavy-tailed than those of plain training. Their variance has gone instead, and some units are dead. The plain penalty does the same.
+# The invariant form keeps most of the variance, and does not lower kurtosis either. The linear layer, which nobody inhibited, ends with
+# the lowest.
 #
 # ### The same in pretraining (C16, B02 on record)
 #
 # The rules of C16 and B02 ask for pretraining. So: mini Pythia 64x3, 300 steps of 2,048 tokens of installed text, the two
-# middle MLPs inhibited with [`Inhibitor`](11_reference.md#inhibitor) and a moving threshold at 2 %, three seeds. The weight of the log penalty and of
+# middle MLPs (*Mid-2*; of three, the first two) inhibited with [`Inhibitor`](11_reference.md#inhibitor) and a moving threshold at 2 %,
+# three seeds. The weight of the log penalty and of
 # the invariant form is $\lambda = 0.01$; that of the plain penalty is set for each seed so that both penalties start with
 # *equal gradients* on the initial weights. These runs take a quarter of an hour, so they are made once by
 # `python -m l2e_min.lab.toy.pretraining_record` and read here from `data/results/toy_pretraining.json`.
@@ -1004,7 +1022,7 @@ fig.legend(
 figure(
     fig,
     alt="Pretraining of a mini Pythia. The log penalty's variance falls by up to three orders of magnitude and differs much "
-    "between seeds; its kurtosis is above plain's. The invariant form stays close to plain with a slightly lower kurtosis. "
+    "between seeds; its kurtosis is on average above plain's. The invariant form stays close to plain with a slightly lower kurtosis. "
     "Gradient norms stay below one for all but the penalty on random pairs, which reaches hundreds.",
 )
 
@@ -1133,15 +1151,15 @@ print(
 # threshold.
 #
 # **The variance leaks away, at very different speeds.** Under the log penalty $S^2$ fell in all three seeds, in two of them more
-# than tenfold, in the third fourfold. B02's rule asks for tenfold with an interval, and three seeds that differ so much have none
-# to show: inconclusive. The invariant form kept the variance and lowered kurtosis a little, in every seed. Both penalties
-# of {cite:t}`W25` end with a slightly lower loss than plain. Three seeds at one learning rate are no gain yet; chapter 7 asks with the
-# controls that this needs (B03). One of them is here: the MLPs were not emptied, they still do their work on a smaller scale.
-# Replacing them by their mean output costs about as much as in plain training. The linear control, which has by far the
-# lowest MS, has a higher loss.
+# than tenfold, in the third fourfold. B02's rule asks for an interval that lies wholly beyond tenfold, and three seeds that differ so
+# much do not give one: inconclusive. Kurtosis, by fresh moments, did not fall with it in any seed. The invariant form kept the variance
+# and lowered kurtosis a little, in every seed. Both penalties of {cite:t}`W25`, `ms` and `log_ms`, end with a slightly lower loss than
+# plain. Three seeds at one learning rate are no gain yet; [chapter 7](07_pretraining) asks with the controls that this needs (B03). One
+# of them is here: the MLPs were not emptied, they still do their work on a smaller scale. Replacing them by their mean output costs
+# about as much as in plain training. The linear control, which has by far the lowest MS, has a higher loss.
 #
-# A small rehearsal to see the leak with your own eyes, live: 32x2, 60
-# steps, five times the weight, on text that the record has not trained on.
+# A small rehearsal to see the leak with your own eyes, live: 32x2, 60 steps, five times the weight, on text that the record has not
+# trained on.
 
 # %%
 corpus = load_corpus("installed")
@@ -1188,7 +1206,8 @@ print(
 #
 # Last: the whole way. Ten networks per method on the digits and on the combinations, AdamW, 450 steps. Each network starts from
 # the same weights and reads the same batches as its plain twin, so all differences are paired. **Selectivity** is the mean over
-# units of $\phi$ on $l^*$, with $l^*$ chosen on the training inputs and $\phi$ measured on test inputs. The question
+# units of $\phi$ on $l^*$ (of the digit, or of factor A), with $l^*$ chosen on the training inputs and $\phi$ measured on test inputs.
+# The question
 # behind the papers: does a less monosemantic network *generalize* better? The combinations have a sharp test for it: pairs of
 # factors that training never showed.
 
@@ -1267,8 +1286,8 @@ print(f"naive (b)    worse on unseen pairs: {unseen['naive (b)'][1] < 0}")
 # %% [markdown]
 # Read the two right-hand panels together. Nearly every method makes the units of the combinations task less selective. On
 # unseen pairs they part: the weak log penalty and the invariant form are some two points *better* than plain, the naive ways
-# are worse, and RD, though it lowers selectivity at least as much, gains nothing. Random selection with RD
-# lowers selectivity a little, too. So in these networks "less monosemantic" is neither enough for generalizing better nor the
+# are worse, and RD, though it lowers selectivity more than the weak log penalty, gains nothing. At $D = 5$ it lowers it as much as the
+# invariant form, and does not gain either. So in these networks "less monosemantic" is neither enough for generalizing better nor the
 # thing that tells the methods apart. On the seen pairs and on the digits nothing is gained anywhere.
 #
 # Two cautions. Strengths were not tuned per method, so a method may look worse than it could be. And there is no control here
@@ -1277,7 +1296,7 @@ print(f"naive (b)    worse on unseen pairs: {unseen['naive (b)'][1] < 0}")
 # ### Strength and share
 #
 # How much is too much? Five networks on the digits for each strength and each number of selected units (out of 32 an input), 300
-# steps of AdamW. Every dot is a measured setting; the star is plain training.
+# steps of AdamW. Every dot is a measured setting (small orange ones: its five networks); the star is plain training.
 
 # %% tags=["hide-input"]
 GRID = {
@@ -1390,8 +1409,8 @@ print(
 )
 
 # %% [markdown]
-# Strong RD can end *below* chance. That is no accident: a reversed gradient that outweighs the rest of the batch is training to
-# get it wrong.
+# No setting lowers kurtosis beyond doubt and keeps the accuracy within half a point. And strong RD can end *below* chance. That is no
+# accident: a reversed gradient that outweighs the rest of the batch is training to get it wrong.
 #
 # ### A unit by digit, before and after
 #
@@ -1513,8 +1532,8 @@ claims.table("C10", "C16", "B02")
 # - **C16.** The formula explodes as the paper says, for a stale variance. In training nothing exploded, with or without the
 #   logarithm: moments that forget do not get stale enough. Where all activations shrink together, the logarithm is no protection.
 # - **B02.** The log penalty can be lowered by shrinking, and training does shrink, from fourfold to a thousandfold within 300 steps,
-#   too unevenly for an interval from three seeds. The invariant form keeps the variance; it lowers kurtosis in the mini
-#   Pythia and in the combinations, not on the digits.
+#   too unevenly for an interval from three seeds. The invariant form keeps the variance in the mini Pythia; it lowers kurtosis there
+#   and in the combinations, not on the digits.
 # - **Lower MS is not better generalization, here.** Of the methods that lower selectivity some help on unseen pairs, some hurt.
 #
 # What we could not: say anything about large models; run the pretraining long enough to see where the variance ends; tune each
@@ -1599,6 +1618,6 @@ check("ex-naive-b", naive_b)
 #
 # :::{solution} ex-momentum
 # :class: dropdown
-# Half of the step is then this batch's gradient instead of a tenth, so the four kinds should lie about five times as far apart, at the
-# same part from the old momentum, halved. `one_update` has a history "no momentum" to start from.
+# Half of the step is then this batch's gradient instead of a tenth, so the four kinds should lie about five times as far apart. What all
+# four share, the old momentum, counts one half instead of nine tenths. `one_update` has a history "no momentum" to start from.
 # :::
