@@ -677,32 +677,119 @@ keep(
 #
 # ## Exercises
 #
-# :::{exercise}
+# Some have a cell to fill in. `check` says whether it is right, and if not, what is amiss.
+
+# %%
+from l2e_min.lab.exercises import check
+
+# %% [markdown]
+# :::{exercise} Recall
 # :label: ex-reversed
 # In `Inhibitor(model, middle_blocks(model), TopK(k=1), "reverse")`, which argument makes the difference between MEmeL, naive (a) and
-# naive (b)? What do the three hand to the next block?
+# naive (b)? Which strength $D$ is each? What do the three hand to the next block?
 # :::
 #
 # :::{solution} ex-reversed
 # :class: dropdown
-# The last: `"reverse"`, `"freeze"`, `"straight_through"`. All hand on the same number, the neuron's running mean. They differ in the
-# gradient that goes back: reversed, none, as if untouched.
+# The last: `"reverse"`, `"freeze"`, `"straight_through"`, which are $D = 1$, 0 and -1. All hand on the same number, the neuron's running mean. They
+# differ in the gradient that goes back: reversed, none, as if untouched.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Code
 # :label: ex-power
 # The interval of MEmeL minus the original, averaged over the tasks, comes from five seeds. How many would it take to see a gain of
-# 0.6 points, the paper's, if the spread of the paired differences stays what it is? Compute it from `gaps["memel"]["average"]`.
+# 0.6 points, the paper's, if the spread of the paired differences stays what it is? Write the function that says so: from the half width of a
+# 95 % interval over some seeds to the fewest seeds whose half width is *below* a gain. (Student's interval over $n$ seeds: the half width is
+# $t_{0.975,\,n-1}\,s/\sqrt n$, with $s$ the spread of the differences.)
 # :::
-#
+
+
+# %% tags=["exercise"]
+def seeds_needed(half_width, seeds, gain):
+    """half_width with so many seeds; returns a whole number, 2 or more."""
+    ...  # your turn
+
+
+check("ex-power", seeds_needed)
+
+# %% [markdown]
 # :::{solution} ex-power
 # :class: dropdown
-# The half width is $t_{0.975,\,n-1}\, s/\sqrt n$. With five seeds $t = 2.78$, so $s$ = half width · √5 / 2.78. For the interval to exclude
-# 0 at a gain of 0.6 the half width must be below 0.6: raise $n$ until $t_{0.975,\,n-1}\, s/\sqrt n < 0.6$
-# (`scipy.stats.t.ppf(0.975, n - 1)`). And the seeds vary only the fine-tuning: the pretrained model is one.
+# `m = gaps["memel"]["average"]`, then `seeds_needed(m.high - m.value, m.seeds, 0.6)`: fewer than were run. Two warnings. An interval as
+# narrow as the gain sees a gain of just that size half of the time only; to be nearly sure it must be a good deal narrower. And the seeds
+# vary only the fine-tuning: the pretrained model is one.
 # :::
-#
-# :::{exercise}
+
+
+# %% tags=["solution", "hide-cell"]
+def seeds_needed(half_width, seeds, gain):
+    spread = half_width * np.sqrt(seeds) / stats.t.ppf(0.975, seeds - 1)
+    n = 2
+    while stats.t.ppf(0.975, n - 1) * spread / np.sqrt(n) >= gain:
+        n += 1
+    return n
+
+
+check("ex-power", seeds_needed)
+
+# %% [markdown]
+# :::{exercise} Code
+# :label: ex-top-value
+# A fifth of the selected values stood on padding. Write a selection that leaves padding out: of each row the *one* value with the highest
+# $\phi$, over all positions and dimensions, among the tokens that are real. (`phi.argmax()` returns a place in the flattened tensor.)
+# :::
+
+
+# %% tags=["exercise"]
+def top_value(phi, real):
+    """phi (rows, positions, dims), real (rows, positions) booleans; a mask as phi."""
+    ...  # your turn
+
+
+check("ex-top-value", top_value)
+
+# %% [markdown]
+# :::{solution} ex-top-value
+# :class: dropdown
+# $\phi$ is never negative, so -1 loses against every real token. Then positions and dimensions become one axis, and the mask takes the
+# shape back. Moments are another matter: here padding still counts among the inputs that mean and variance are taken over.
+# :::
+
+
+# %% tags=["solution", "hide-cell"]
+def top_value(phi, real):
+    flat = phi.where(real[..., None], -1).flatten(1)  # (rows, positions * dims)
+    place = flat.argmax(1, keepdim=True)  # (rows, 1)
+    mask = flat.new_zeros(flat.shape, dtype=bool).scatter(1, place, True)
+    return mask.reshape(phi.shape)
+
+
+check("ex-top-value", top_value)
+
+# %% [markdown]
+# :::{exercise} Recall
+# :label: ex-largest-of-many
+# A value four standard deviations from its mean, $\phi = 16$, looks rare. In what share of rows of 20 positions and 128 dimensions is
+# the largest $\phi$ above 16 if all values are independent Gaussians? Two digits.
+# :::
+
+# %% tags=["exercise"]
+share_of_rows = ...  # your turn
+check("ex-largest-of-many", share_of_rows)
+
+# %% [markdown]
+# :::{solution} ex-largest-of-many
+# :class: dropdown
+# A single $\phi$ is $\chi^2_1$, and above 16 in 63 of a million cases. None of 2,560 values is above it with probability
+# $(1 - 6.3 \cdot 10^{-5})^{2560} = 0.85$; so in 0.15 of the rows one is. What is rare for a value is common for the largest of many.
+# :::
+
+# %% tags=["solution", "hide-cell"]
+share_of_rows = 1 - stats.chi2.cdf(16, 1) ** (20 * 128)
+check("ex-largest-of-many", share_of_rows)
+
+# %% [markdown]
+# :::{exercise} Experiment
 # :label: ex-fair
 # Leave the row "original, tuned as long" out of the table and compare MEmeL-Tune with the original. By how much does the
 # comparison change, and what is wrong with it?
@@ -714,7 +801,7 @@ keep(
 # if $k$ and $D$ did nothing, four more draws would find a better dev score, partly by a better learning rate and partly by luck.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-own-tsv
 # Write ten rows of a task of your own into `train.tsv` and `dev.tsv` (columns `sentence` and `label`) and run
 # `l2e finetune --task-dir FOLDER --method plain memel --seeds 2 --out runs/own`. What does the interval say, and should you believe it?
@@ -722,11 +809,27 @@ keep(
 #
 # :::{solution} ex-own-tsv
 # :class: dropdown
-# With ten rows the dev score moves in steps of ten points or more, and an interval from two seeds has a $t$ of 12.7. It is as wide
-# as the scale. The interval is right; the experiment is too small.
+# With ten rows the score moves in steps of ten points. If the two seeds end at the same score, the interval has no width at all and claims
+# to be certain; if they differ by one row, its $t$ of 12.7 makes it as wide as the scale. Neither is to be believed: the experiment is
+# too small for an interval.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Critique
+# :label: ex-one-side
+# Somebody proposes a sixth task, "does sentence B follow from sentence A", with as many rows of either answer, and reports: majority class
+# 50, a bag of words of A alone 50, of B alone 71, of both 72, fine-tuned BERT 74. "BERT reasons about pairs." What is wrong, and how
+# would you repair the task?
+# :::
+#
+# :::{solution} ex-one-side
+# :class: dropdown
+# B alone gives the answer away in much of the cases: the B of the two answers were made or chosen in different ways (by who wrote them, by
+# their length, by a "not"). Three points are left for whatever needs A, and they may be a better reading of B. Repair: every B occurs
+# twice, once beside an A that it follows from and once beside another, both in the same split. Then either side alone is at chance by
+# construction, and the baseline shows it.
+# :::
+#
+# :::{exercise} Critique
 # :label: ex-eight-tasks
 # Somebody reports that MEmeL gains two points on one task with $p = 0.03$. They tried eight tasks. What would you ask for?
 # :::

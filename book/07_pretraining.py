@@ -764,20 +764,63 @@ keep(
 #
 # ## Exercises
 #
-# :::{exercise}
+# Some have a cell to fill in. `check` says whether it is right, and if not, what is amiss.
+
+# %%
+from scipy import stats
+
+from l2e_min.lab.exercises import check
+
+# %% [markdown]
+# :::{exercise} Recall
 # :label: ex-two-ways-down
 # A neuron can lower $\log (z - \mu)^2$ on the selected pairs in two ways. Which? Which of the two does the scale-invariant form
-# forbid, and which column of the comparison's table tells them apart?
+# forbid, and what must be measured beside $\phi$ to tell them apart?
 # :::
 #
 # :::{solution} ex-two-ways-down
 # :class: dropdown
 # It can move its outlying values towards its mean, relative to its spread: then $\phi$ falls. Or it can shrink all its values
 # together: then $S^2$ falls and $\phi$ stays. The scale-invariant form is $\log \phi$ with the batch's own $S^2$, which the
-# second way does not change. The column *log S²*, beside *log mean φ²* with fresh moments.
+# second way does not change. So $S^2$ must be measured, beside $\phi$ with fresh moments.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Code
+# :label: ex-penalty-gradient
+# The penalty in the backward pass needs no autograd. Write the gradient that it adds at $z$: the derivative of $\lambda$ times the
+# *mean* of $\log (z - \mu)^2$ over the selected pairs (W25 eq. 5). Mind a batch in which nothing is selected, and a value that is not
+# selected and equals its mean.
+# :::
+
+
+# %% tags=["exercise"]
+def penalty_gradient(z, mean, mask, weight):
+    """z (n, N), mean (N,), mask (n, N) booleans, weight λ; returns a tensor as z."""
+    ...  # your turn
+
+
+check("ex-penalty-gradient", penalty_gradient)
+
+# %% [markdown]
+# :::{solution} ex-penalty-gradient
+# :class: dropdown
+# The derivative of $\log (z - \mu)^2$ is $2/(z - \mu)$: the *nearer* a selected value is to its mean, the stronger it is pulled. Selected
+# values are far away, until the layer shrinks. Then the pull grows as the values get smaller, and nothing stops it: one more reason why layers
+# end as constants.
+# :::
+
+
+# %% tags=["solution", "hide-cell"]
+def penalty_gradient(z, mean, mask, weight):
+    deviation = torch.where(mask, z - mean, 1)  # 1: nothing is divided by 0
+    slope = torch.where(mask, 2 / deviation, 0)
+    return weight * slope / mask.sum().clamp(min=1)
+
+
+check("ex-penalty-gradient", penalty_gradient)
+
+# %% [markdown]
+# :::{exercise} Experiment
 # :label: ex-dead-share
 # `rows` holds, for every run, `row["look"]["constant"]`: the share of neurons of the two middle layers that are constant up to
 # rounding. Print its mean over seeds for plain and for the three weights of L2E at their best rates (`d.values(rows,
@@ -791,7 +834,91 @@ keep(
 # rounding. The number is then a statement about rounding. Look at $S^2$ and at what the layer is worth before you look at MS.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
+# :label: ex-paired
+# How much does it buy to pair by seed? For `memel` and for `l2e .01` take the held-out losses of three seeds,
+# `d.values(rows, d.best(rows, t), seeds=plan.SEEDS)`, and plain's. Compute the half width of the 95 % interval of the difference twice: paired,
+# and as if the two groups had nothing in common (the variances of the two means add up, Student's $t$ with 4). Guess first: for which
+# of the two treatments is pairing worth more?
+# :::
+#
+# :::{solution} ex-paired
+# :class: dropdown
+# ```python
+# a, b = (np.array(d.values(rows, d.best(rows, t), seeds=plan.SEEDS)) for t in ("memel", "plain"))
+# paired = stats.t.ppf(0.975, 2) * (a - b).std(ddof=1) / np.sqrt(3)
+# unpaired = stats.t.ppf(0.975, 4) * np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 3)
+# ```
+# MEmeL hardly changes a run, so what the seed does to it, it does to plain as well, and the paired interval is several times
+# narrower. The penalty makes another network of it: the two losses of a seed have less in common, and the paired interval is even a
+# little wider, because its $t$ has 2 degrees of freedom and not 4. Pairing is right either way; what it buys depends on what the
+# treatment does.
+# :::
+#
+# :::{exercise} Recall
+# :label: ex-arc-error
+# W25 report ARC-Challenge 0-shot at 70M: plain .1706, L2E .1877, one run each. The test has 1,172 questions with about four
+# choices. How large is the standard error of the *difference* of the two accuracies, if the two models err independently? As a share of 1, three
+# digits. What does it say of the gain, and what else would you ask for?
+# :::
+
+# %% tags=["exercise"]
+error_of_difference = ...  # your turn
+check("ex-arc-error", error_of_difference)
+
+# %% [markdown]
+# :::{solution} ex-arc-error
+# :class: dropdown
+# $\sqrt{p\,(1 - p)/1172} \approx 0.011$ each, 0.016 for the difference of independent models: .0171 is one
+# standard error. Models of one family err alike, so a paired comparison question by question is sharper (McNemar). Both numbers
+# are also *below* chance, where it is unclear what more means. Ask for several seeds, for plain training at its own best rate,
+# and for the controls of this chapter.
+# :::
+
+# %% tags=["solution", "hide-cell"]
+error_of_difference = np.sqrt(sum(p * (1 - p) / 1172 for p in (0.1706, 0.1877)))
+check("ex-arc-error", error_of_difference)
+
+# %% [markdown]
+# :::{exercise} Code
+# :label: ex-after-the-fact
+# Somebody tries four weights with three seeds each, and reports the one whose 95 % interval of "score minus plain" lies above 0. How often
+# would one of the four do so if *no* weight did anything? Guess. Then simulate it: all scores are independent standard normal
+# numbers, also those of plain; every weight is compared with the *same* plain runs, paired by seed, by Student's interval. Return the share of
+# trials in which at least one interval lies above 0. (Arrays of shape (trials, weights, seeds) take a blink.)
+# :::
+
+
+# %% tags=["exercise"]
+def share_of_leads(weights, seeds, trials):
+    """weights, seeds, trials: numbers; returns a share of 1."""
+    ...  # your turn
+
+
+check("ex-after-the-fact", share_of_leads)
+
+# %% [markdown]
+# :::{solution} ex-after-the-fact
+# :class: dropdown
+# `share_of_leads(4, 3, 100_000)`: about one in eleven, three to four times the 2.5 % of a single weight, and a little less than the
+# $1 - 0.975^4 \approx 0.10$ of independent tests, because the weights share the plain runs. Whoever also chooses among tasks, lengths and
+# learning rates gets more. A lead that was found so has to be tried once more, on fresh seeds that chose nothing.
+# :::
+
+
+# %% tags=["solution", "hide-cell"]
+def share_of_leads(weights, seeds, trials):
+    draw = np.random.default_rng(0)
+    plain_runs = draw.standard_normal((trials, 1, seeds))
+    gap = draw.standard_normal((trials, weights, seeds)) - plain_runs
+    half = stats.t.ppf(0.975, seeds - 1) * gap.std(2, ddof=1) / np.sqrt(seeds)
+    return (gap.mean(2) - half > 0).any(1).mean()
+
+
+check("ex-after-the-fact", share_of_leads)
+
+# %% [markdown]
+# :::{exercise} Experiment
 # :label: ex-late-start
 # Does L2E empty the MLPs of a network that has learned to use them? Train 300 steps plainly (`l2e pretrain --size 64x3 --steps
 # 300 --out runs/a`), then go on from there twice (`--initial runs/a/model --method plain` and `--method l2e`, 300 steps each),
@@ -804,22 +931,7 @@ keep(
 # are good for. Compare the validation losses too, and use more than one seed before you believe a difference of a hundredth.
 # :::
 #
-# :::{exercise}
-# :label: ex-arc-error
-# W25 report ARC-Challenge 0-shot at 70M: plain .1706, L2E .1877, one run each. The test has 1,172 questions with about four
-# choices. How large is the standard error of each number, and of their difference if the two models err independently? What
-# else would you ask for?
-# :::
-#
-# :::{solution} ex-arc-error
-# :class: dropdown
-# $\sqrt{0.17 \cdot 0.83 / 1172} \approx 0.011$ each, about $0.016$ for the difference of independent models: .0171 is one
-# standard error. Models of one family err alike, so a paired comparison question by question is sharper (McNemar). Both numbers
-# are also *below* chance, where it is unclear what more means. Ask for several seeds, for plain training at its own best rate,
-# and for the controls of this chapter.
-# :::
-#
-# :::{exercise}
+# :::{exercise} Critique
 # :label: ex-cheap-gain
 # A colleague finds that a regularizer lowers the validation loss of a small model by 0.03 nats at the recipe's default learning
 # rate, with five seeds and an interval that excludes 0. Name three runs that you would ask for before the regularizer gets the

@@ -700,7 +700,50 @@ keep(
 #
 # ## Exercises
 #
-# :::{exercise}
+# Some have a cell to fill in. `check` says whether it is right, and if not, what is amiss.
+
+# %%
+from l2e_min.lab.exercises import check
+
+# %% [markdown]
+# :::{exercise} Recall
+# :label: ex-own-diagnose
+# Six people trained this chapter's net for 200 steps with seed 0. Each sends one row of a report, of the middle block, with the
+# site's name left out. The first row is that of a run at weight 0 and in good order.
+#
+# | | neurons | batches | skipped | share | tau | median S² |
+# | --- | --- | --- | --- | --- | --- | --- |
+# | weight 0 | 64 | 200 | 0 | 0.0171 | 8.38 | 0.21 |
+# | A | 64 | 200 | 0 | 0.022 | 4.05 | 2.81e-05 |
+# | B | 32 | 200 | 0 | 0.0254 | 4.19 | 1.06 |
+# | C | 64 | 120 | 0 | 0.0203 | 7.7 | 0.142 |
+# | D | 64 | 200 | 0 | 0.0171 | 8.38 | 0.21 |
+# | E | 64 | 210 | 0 | 0.0168 | 7.98 | 0.157 |
+# | F | 64 | 200 | 0 | 0.0186 | 8.08 | 0.153 |
+#
+# For each choose a word: `"weight"` (it is too high), `"LayerNorm"` or `"logits"` (the site is), `"eval"` (left on), `"validation"`
+# (taken for training), `"forgotten"` (the penalty, in the loss), `"fine"`. Not every word is needed.
+# :::
+
+# %% tags=["exercise"]
+diagnosis = {"A": ..., "B": ..., "C": ..., "D": ..., "E": ..., "F": ...}  # your turn
+check("ex-own-diagnose", diagnosis)
+
+# %% [markdown]
+# :::{solution} ex-own-diagnose
+# :class: dropdown
+# A: S² fell to a ten-thousandth; the weight was 0.3. B: 32 is the width of the net and not of its MLPs, and τ lies below a Gaussian's 5.4: after
+# LayerNorm. C saw 120 of 200 batches, E ten more than were trained on. D is weight 0 to the last digit, with the penalty left out of the loss.
+# F: weight 0.003, in good order. Logits would have shown 10 neurons.
+# :::
+
+# %% tags=["solution", "hide-cell"]
+diagnosis = dict(A="weight", B="LayerNorm", C="eval")
+diagnosis |= dict(D="forgotten", E="validation", F="fine")
+check("ex-own-diagnose", diagnosis)
+
+# %% [markdown]
+# :::{exercise} Recall
 # :label: ex-own-recall
 # A colleague's report says: `batches` 5,000 after 5,000 steps, `share` 0.02, `tau` 9, `median S²` 3e-8, where a run at weight 0 has
 # 0.2. The task's loss is a hair below the plain run's. What has happened, and which single measurement would settle it?
@@ -713,35 +756,126 @@ keep(
 # the loss does not rise, the layer has been given up, and the gain is what removing it gains.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Code
 # :label: ex-own-code
-# Write a function that takes an inhibitor, the number of steps made and a report at weight 0, and returns the complaints of the decision list's
-# points 1, 3 and 4 as a list of texts. Try it on `sweep["log_ms", 0.3]`.
+# Write the decision list's points 1, 3 and 4 as a function. It gets two reports, the one now and the one of a run at weight 0, and the
+# number of steps made. It returns a list of pairs such as `("blocks.0.act", "share")`: the site, and the column that is amiss.
+# `"batches"`: not as many as steps. `"skipped"`: any. `"share"`: below half or above twice of what was wanted. `"variance"`: below a tenth of
+# what it is at weight 0. (`report.rows` is a list of dictionaries; S² is under `"variance"`.)
 # :::
-#
+
+
+# %% tags=["exercise"]
+def complaints(report, usual, steps, wanted=0.02):
+    """Two reports and a number; returns a list of pairs (site, column)."""
+    ...  # your turn
+
+
+check("ex-own-code", complaints)
+
+# %% [markdown]
 # :::{solution} ex-own-code
 # :class: dropdown
-# ```python
-# def complaints(inhibitor, steps, usual, share=0.02):
-#     before = {row["site"]: row for row in usual.rows}
-#     found = []
-#     for row in inhibitor.report().rows:
-#         if row["batches"] != steps or row["skipped"]:
-#             found.append(f"{row['site']}: {row['batches']} batches of {steps}")
-#         if not share / 2 < row["share"] < 2 * share:
-#             found.append(f"{row['site']}: share {row['share']:.3f}")
-#         if row["variance"] < 0.1 * before[row["site"]]["variance"]:
-#             found.append(f"{row['site']}: S² fell to {row['variance']:.1g}")
-#     return found
-#
-#
-# run = sweep["log_ms", 0.3]
-# complaints(run.inhibitor, 200, watched[0].inhibitor.report())
-# ```
-# `share` is that of the last batch alone; over several reports a mean would be kinder.
+# Try it: `complaints(sweep["log_ms", 0.3].inhibitor.report(), watched[0].inhibitor.report(), 200)`. `share` is that of the last
+# batch alone; over several reports a mean would be kinder.
 # :::
-#
-# :::{exercise}
+
+
+# %% tags=["solution", "hide-cell"]
+def complaints(report, usual, steps, wanted=0.02):
+    before = {row["site"]: row for row in usual.rows}
+    found = []
+    for row in report.rows:
+        amiss = {
+            "batches": row["batches"] != steps,
+            "skipped": row["skipped"] > 0,
+            "share": not wanted / 2 <= row["share"] <= 2 * wanted,
+            "variance": row["variance"] < 0.1 * before[row["site"]]["variance"],
+        }
+        found += [(row["site"], column) for column, wrong in amiss.items() if wrong]
+    return found
+
+
+check("ex-own-code", complaints)
+
+# %% [markdown]
+# :::{exercise} Code
+# :label: ex-own-hook
+# `mean_cost` gives *every* neuron of a site its mean. To ask what a few neurons are worth, write a function that takes their places and
+# returns a forward hook: on the way out these neurons get their mean over all inputs of the batch, and the others stay. All axes but the
+# last are inputs. What came in must not change.
+# :::
+
+
+# %% tags=["exercise"]
+def mean_hook(neurons):
+    """neurons: list of places on the last axis; returns hook(module, inputs, z)."""
+    ...  # your turn
+
+
+check("ex-own-hook", mean_hook)
+
+# %% [markdown]
+# :::{solution} ex-own-hook
+# :class: dropdown
+# `handle = net.get_submodule("blocks.1.act").register_forward_hook(mean_hook([5]))`, then the test loss, then `handle.remove()`. In a loop
+# over the 64 neurons that is an afternoon's question: are those with a high $\phi$ the ones that are worth most?
+# :::
+
+
+# %% tags=["solution", "hide-cell"]
+def mean_hook(neurons):
+    def hook(module, inputs, z):
+        out = z.clone()
+        out[..., neurons] = z[..., neurons].flatten(0, -2).mean(0)
+        return out
+
+    return hook
+
+
+check("ex-own-hook", mean_hook)
+
+# %% [markdown]
+# :::{exercise} Code
+# :label: ex-own-accumulate
+# A batch that does not fit comes in parts of equal size. Write the accumulation for an inhibitor whose penalty goes into the loss: after
+# the call every parameter's `.grad` is the gradient of the *mean over the parts* of loss and penalty, and what is returned is the mean of the
+# task's loss alone, as a number. The gradients are empty when you get the net. What would have to change for
+# `penalty_in="backward"`?
+# :::
+
+
+# %% tags=["exercise"]
+def accumulate(net, inhibitor, parts):
+    """parts: list of (x, y) for a cross entropy; returns one number."""
+    ...  # your turn
+
+
+check("ex-own-accumulate", accumulate)
+
+# %% [markdown]
+# :::{solution} ex-own-accumulate
+# :class: dropdown
+# `penalty()` after the forward pass and inside the bracket that is divided. With `penalty_in="backward"` the line falls away, but the
+# inhibitor cannot know that you divide: give it `loss_scale=1 / len(parts)`, or the penalty counts as many times as there are parts.
+# The report's `batches` counts parts.
+# :::
+
+
+# %% tags=["solution", "hide-cell"]
+def accumulate(net, inhibitor, parts):
+    total = 0.0
+    for x, y in parts:
+        loss = nn.functional.cross_entropy(net(x), y)
+        ((loss + inhibitor.penalty()) / len(parts)).backward()
+        total += loss.item()
+    return total / len(parts)
+
+
+check("ex-own-accumulate", accumulate)
+
+# %% [markdown]
+# :::{exercise} Experiment
 # :label: ex-own-experiment
 # Take the residual path out of `Block` (`return self.down(...)`) and repeat the sweep of `log_ms`. Guess first: does S² still
 # collapse, and what happens to the accuracy?
@@ -754,7 +888,7 @@ keep(
 # the signal and a third of the digits was lost; at 1 the net was at chance. Here the loss tells, late. The failure that hides is the residual net's.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Critique
 # :label: ex-own-critique
 # "We inhibit the LayerNorm outputs of our transformer at weight 0.01. The share held at 2 %, MS by the running moments fell by 30 %, and the
 # loss did not change. So LayerNorm outputs become polysemantic for free." Name three things you would ask for.

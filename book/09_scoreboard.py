@@ -141,7 +141,13 @@ keep(
 #
 # ## Exercises
 #
-# :::{exercise}
+# One has a cell to fill in. `check` says whether it is right, and if not, what is amiss.
+
+# %%
+from l2e_min.lab.exercises import check
+
+# %% [markdown]
+# :::{exercise} Recall
 # :label: ex-board-verdicts
 # A rule asks of three datasets that a slope's interval lies below 0. It lies below 0 for one, above 0 for another, and holds 0 for the third.
 # Which verdict does the ledger draw, and would a hundred seeds change it?
@@ -153,7 +159,7 @@ keep(
 # decided, against each other; the verdict can turn only if one of them turns out to have been a chance result.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Experiment
 # :label: ex-board-own
 # Run chapter 2 yourself. Its results go to `_build/results`. Draw the figure from your own results instead of the shipped ones. Where do they differ?
 # :::
@@ -165,19 +171,39 @@ keep(
 # intervals move in their third digit; a verdict that flips from that was never worth much.
 # :::
 #
-# :::{exercise}
+# :::{exercise} Code
 # :label: ex-board-margin
-# Write `margin(value, low, high, bound)` for a rule "interval above bound", in half widths of the interval. For which results does your function
-# and the rule `low > bound` say the same?
+# Write the figure's horizontal axis: `margin(value, low, high, bound)` for a rule "interval above bound", in half widths of the interval. For
+# which results do your function and the rule `low > bound` say the same? (The interval may be lopsided around the value, as those of a
+# bootstrap are.)
 # :::
-#
+
+
+# %% tags=["exercise"]
+def margin(value, low, high, bound):
+    """All numbers, low < high; returns one number."""
+    ...  # your turn
+
+
+check("ex-board-margin", margin)
+
+# %% [markdown]
 # :::{solution} ex-board-margin
 # :class: dropdown
-# `((low + high) / 2 - bound) / ((high - low) / 2)`; above 1 exactly where `low > bound`. With `value` in place of the centre the two would differ for
-# lopsided intervals, such as those of a bootstrap. `l2e_min/lab/ledger/margins.py` holds the book's.
+# Above 1 exactly where `low > bound`. With `value` in place of the centre the two would differ for lopsided intervals.
+# `l2e_min/lab/ledger/margins.py` holds the book's.
 # :::
-#
-# :::{exercise}
+
+
+# %% tags=["solution", "hide-cell"]
+def margin(value, low, high, bound):
+    return ((low + high) / 2 - bound) / ((high - low) / 2)
+
+
+check("ex-board-margin", margin)
+
+# %% [markdown]
+# :::{exercise} Critique
 # :label: ex-board-critique
 # Somebody counts the ticks and says: "Most claims failed, so the method does not work." What is wrong with counting?
 # :::

@@ -1,14 +1,14 @@
 """``check(label, answer)``: "right", or "not yet" with a reason.
 
 A function is judged by properties and by slow independent computations on numbers drawn here, a number by the hash of
-its rounded value. Neither holds the answer in a form that a reader stumbles over.
+its rounded value, a word by its hash. None of them holds the answer in a form that a reader stumbles over.
 """
 
 import hashlib
 import math
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -107,3 +107,21 @@ def number(label: str, answer, expected: str, digits: int, hints: dict[str, str]
     must(digest(label, value / 100, digits) != expected, "that is the number in per cent; give it as a share of 1")
     must(digest(label, -value, digits) != expected, "the size is right, the sign is not")
     raise NotYet((hints or {}).get(found, f"{value:g} is not it"))
+
+
+def word_digest(label: str, key: str, word: str) -> str:
+    """Hash of the word chosen for ``key``."""
+    return hashlib.sha256(f"{label} {key} {word}".encode()).hexdigest()[:16]
+
+
+def choices(label: str, answer, words: Sequence[str], expected: dict[str, str], looks: dict[str, str]) -> None:
+    """Judges a dictionary of words by their ``word_digest``; ``looks``: for each key, where a wrong one should look."""
+    must(isinstance(answer, dict), f"a dictionary is wanted, this is {described(answer)}")
+    must(set(answer) == set(expected), f"a word is wanted for each of {', '.join(expected)}")
+    open_keys = [key for key in expected if unfinished(answer[key])]
+    must(not open_keys, f"{', '.join(open_keys)} still open")
+    strange = [str(word) for word in answer.values() if word not in words]
+    must(not strange, f"{', '.join(strange)}: not among the words {', '.join(words)}")
+    wrong = [key for key in expected if word_digest(label, key, answer[key]) != expected[key]]
+    right = len(expected) - len(wrong)
+    must(not wrong, f"{right} of {len(expected)} are right" + (f"; {wrong[0]}: {looks[wrong[0]]}" if wrong else ""))
