@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 10 Equation to code
+# # Equation to code
 #
 # Every formula and algorithm of the two papers that this book implements, with the line that does it and the section that
 # explains it; then every place where we did otherwise, with the reason. The papers are {cite:t}`W24` (method MEmeL),
-# {cite:t}`W25` (method L2E), and {cite:t}`G23`, whose probes both use. The tables are made by code: an entry quotes a piece of the
+# {cite:t}`W25` (method L2E), and {cite:t}`G23`, whose probes the second uses. The tables are made by code: an entry quotes a piece of the
 # source, and the line number is looked up when the page is made. A test fails where a quotation is no longer found.
 
 # %% tags=["remove-cell"]
@@ -99,6 +99,6 @@ Table(deviations.TRAINING)
 # %% [markdown]
 # ## What is not here
 #
-# The experiments that we did not make have no line: Swin on images (C12) and the ConvGRU on rainfall (C13) of {cite:t}`W24`. What a
-# measured number became is in the chapters and in the ledger (`l2e claims`); a function's arguments are in the
-# [API reference](11_reference.md), a word in the [glossary](12_glossary.md).
+# The experiments that we did not make have no line: Swin on images (C12), the ConvGRU on rainfall (C13) and grokking (C22) of
+# {cite:t}`W24`; nor has the decorrelation of {cite:t}`Y24` (C21). What a measured number became is in the chapters and in the ledger
+# (`l2e claims`); a function's arguments are in the [API reference](11_reference.md), a word in the [glossary](12_glossary.md).
