@@ -153,6 +153,21 @@ def test_out_copies_the_book_and_skips_the_unchanged(here, tmp_path, capsys):
     assert not (out / "pictures" / "a.svg").exists()
 
 
+def test_the_page_may_show_the_notebooks_as_committed(here, made, tmp_path, capsys):
+    out = tmp_path / "build" / "book"
+    (here / "01_a_chapter.ipynb").write_text(made)
+    assert execute.main(["--out", str(out), "--committed"]) == 0
+    assert capsys.readouterr().out == "01_a_chapter: as committed\n"
+    assert (out / "01_a_chapter.ipynb").read_text() == made
+    assert execute.main(["--out", str(out)]) == 0
+    assert "done in" in capsys.readouterr().out, "what was not run here is run when that is asked for"
+    assert execute.main(["--out", str(out), "--committed"]) == 0
+    assert capsys.readouterr().out == "01_a_chapter: unchanged\n", "what was run here stays"
+    for words in (["--committed"], ["--committed", "--out", str(out), "--force"]):
+        with pytest.raises(SystemExit):
+            execute.main(words)
+
+
 def test_a_failing_cell_is_named(here, capsys):
     (here / "02_broken.py").write_text("# %%\nprice = 3\n\n# %%\nprice / 0\n")
     assert execute.main([]) == 1

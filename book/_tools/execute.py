@@ -3,6 +3,7 @@
     python book/_tools/execute.py                         # every chapter, written next to its source
     python book/_tools/execute.py 01_monosemantic_neuron  # one chapter
     python book/_tools/execute.py --out _build/book       # for the page: a copy of the book, unchanged chapters skipped
+    python book/_tools/execute.py --out _build/book --committed  # the same, chapters as they were committed
 
 Two runs on one machine give the same bytes: cell and widget ids come from positions, times are left out.
 """
@@ -178,7 +179,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="write here, with a copy of the rest of the book; skips the unchanged")
     parser.add_argument("--jobs", type=int, default=1, help="chapters run at the same time (default 1)")
     parser.add_argument("--force", action="store_true", help="with --out: run unchanged chapters, too")
+    parser.add_argument(
+        "--committed", action="store_true", help="with --out: take the notebook beside the source instead of running it"
+    )
     options = parser.parse_args(argv)
+    if options.committed and (options.force or not options.out):
+        parser.error("--committed goes with --out, and not with --force")
     if options.jobs < 1:
         parser.error(f"--jobs must be 1 or more, got {options.jobs}")
     sources = chapters(options.chapters)
@@ -196,6 +202,10 @@ def main(argv: list[str] | None = None) -> int:
         mark, stamp, made = fingerprint(source), stamps and stamps / source.stem, folder / f"{source.stem}.ipynb"
         if stamp and not options.force and made.exists() and stamp.exists() and stamp.read_text() == mark:
             print(f"{source.stem}: unchanged", flush=True)
+        elif options.committed:
+            write_if_changed(made, source.with_suffix(".ipynb").read_text(encoding="utf-8"))
+            stamp.unlink(missing_ok=True)  # nobody has run it here
+            print(f"{source.stem}: as committed", flush=True)
         else:
             todo[source.stem] = (source, mark, stamp)
     failures = []
