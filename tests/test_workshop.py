@@ -215,13 +215,33 @@ def test_every_chapter(source, workshop):
 
 
 @pytest.mark.slow
-def test_the_first_chapter_with_solutions_put_back(workshop, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("name", "label"), [("01_monosemantic_neuron", "ex-threshold"), ("08_own_model", "ex-own-accumulate")]
+)
+def test_a_chapter_with_solutions_put_back(name, label, workshop, tmp_path, monkeypatch):
     monkeypatch.setenv("L2E_RESULTS", str(tmp_path))
     student, teacher = (
-        nbformat.read(workshop / kind / "01_monosemantic_neuron.ipynb", as_version=4) for kind in ("student", "teacher")
+        nbformat.read(workshop / kind / f"{name}.ipynb", as_version=4) for kind in ("student", "teacher")
     )
     told = executed(with_solutions(student, teacher), tmp_path)
-    assert "ex-threshold: right" in told and "not yet" not in told
+    assert f"{label}: right" in told and "not yet" not in told
+
+
+EXERCISE = re.compile(r"\b(\d+)\.(\d+)(?: (recall|code|experiment|critique))?")
+
+
+def test_the_guide_names_exercises_that_there_are(workshop):
+    """By number, and where it says so by kind: in its plans, and after the word "exercise" elsewhere."""
+    guide = (ROOT / "book" / "13_workshop.md").read_text(encoding="utf-8")
+    plans = [line.split("|")[3] for line in guide.split("\n") if re.match(r"\| \d+–\d+ ", line)]
+    named = [found for cell in plans for found in EXERCISE.findall(cell)]
+    for text in re.findall(r"[Ee]xercises? ([^|\n]*)", guide):
+        named += EXERCISE.findall(text)
+    assert len(named) > 10
+    for chapter, place, kind in named:
+        (path,) = (workshop / "student").glob(f"{int(chapter):02d}_*.ipynb")
+        titles = re.findall(rf"^### Exercise {chapter}\.{place}: (\w+)$", text_of(nbformat.read(path, 4)), re.M)
+        assert len(titles) == 1 and kind in ("", titles[0]), f"{chapter}.{place} {kind}: {titles}"
 
 
 # --- pieces, and bad input
