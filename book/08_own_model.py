@@ -711,15 +711,15 @@ from l2e_min.lab.exercises import check
 # Six people trained this chapter's net for 200 steps with seed 0. Each sends one row of a report, of the middle block, with the
 # site's name left out. The first row is that of a run at weight 0 and in good order.
 #
-# | | neurons | batches | skipped | share | tau | median S² |
-# | --- | --- | --- | --- | --- | --- | --- |
-# | weight 0 | 64 | 200 | 0 | 0.0171 | 8.38 | 0.21 |
-# | A | 64 | 200 | 0 | 0.022 | 4.05 | 2.81e-05 |
-# | B | 32 | 200 | 0 | 0.0254 | 4.19 | 1.06 |
-# | C | 64 | 120 | 0 | 0.0203 | 7.7 | 0.142 |
-# | D | 64 | 200 | 0 | 0.0171 | 8.38 | 0.21 |
-# | E | 64 | 210 | 0 | 0.0168 | 7.98 | 0.157 |
-# | F | 64 | 200 | 0 | 0.0186 | 8.08 | 0.153 |
+# | | neurons | batches | share | tau | median S² |
+# | --- | --- | --- | --- | --- | --- |
+# | weight 0 | 64 | 200 | 0.0171 | 8.38 | 0.21 |
+# | A | 64 | 200 | 0.022 | 4.05 | 2.81e-05 |
+# | B | 32 | 200 | 0.0254 | 4.19 | 1.06 |
+# | C | 64 | 120 | 0.0203 | 7.7 | 0.142 |
+# | D | 64 | 200 | 0.0171 | 8.38 | 0.21 |
+# | E | 64 | 210 | 0.0168 | 7.98 | 0.157 |
+# | F | 64 | 200 | 0.0186 | 8.08 | 0.153 |
 #
 # For each choose a word: `"weight"` (it is too high), `"LayerNorm"` or `"logits"` (the site is), `"eval"` (left on), `"validation"`
 # (taken for training), `"forgotten"` (the penalty, in the loss), `"fine"`. Not every word is needed.
