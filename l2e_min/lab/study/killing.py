@@ -21,11 +21,6 @@ def curve(row: Row, dataset: str, part: int = DEPTH) -> np.ndarray:
     return by_layer(row, dataset, part).mean(0)
 
 
-def null_curve(row: Row, dataset: str) -> np.ndarray:
-    """(S,): the same with shuffled labels, over all held-out rows."""
-    return np.array(row["datasets"][dataset]["fkr_null"], dtype=float).mean(0)
-
-
 def at(share: float, rates: np.ndarray) -> np.ndarray:
     """FKR at any level between those measured; rates (..., S)."""
     return np.apply_along_axis(lambda r: np.interp(np.log(share), np.log(SHARES), r), -1, rates)
