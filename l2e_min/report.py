@@ -28,12 +28,12 @@ by less than a hundredth of what its neighbours' move by, and no weight of usual
 class Report:
     """Rows of plain numbers, one a site; prints as a table.
 
-    ``neurons``: their number at the site, the size of its last axis. ``batches``: training batches seen. ``skipped``:
-    batches left out for a NaN or an infinity. ``share``: selected part of the last batch's pairs. ``tau``: the
-    threshold, that is the MS which the wanted share of pairs exceeds; NaN for top-k. ``variance``: median S^2 over the
-    neurons, in squared units of the activations. ``dead``: neurons whose S^2 is below ``DEAD`` times the site's mean;
-    a neuron that died is counted some hundred batches later, when the moments have forgotten it. ``constant``: neurons
-    whose variance is zero to rounding.
+    ``neurons``: their number at the site, the size of its last axis, or of the last ``neuron_axes`` together.
+    ``batches``: training batches seen. ``skipped``: batches left out for a NaN or an infinity. ``share``: selected part
+    of the last batch's pairs. ``tau``: the threshold, that is the MS which the wanted share of pairs exceeds; NaN for
+    top-k. ``variance``: median S^2 over the neurons, in squared units of the activations. ``dead``: neurons whose S^2 is
+    below ``DEAD`` times the site's mean; a neuron that died is counted some hundred batches later, when the moments
+    have forgotten it (with the default ``forget_after``). ``constant``: neurons whose variance is zero to rounding.
 
     With a batch to look at, two numbers more, by that batch's own moments (see :mod:`l2e_min.fresh`). ``top``: mean
     over its inputs of the site's largest phi. ``kurtosis``: mean phi^2 over all pairs, 3 for Gaussian values.
