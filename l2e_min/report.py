@@ -31,8 +31,8 @@ class Report:
     ``neurons``: their number at the site, the size of its last axis, or of the last ``neuron_axes`` together.
     ``batches``: training batches seen. ``skipped``: batches left out for a NaN or an infinity. ``share``: selected part
     of the last batch's pairs. ``tau``: the threshold, that is the MS which the wanted share of pairs exceeds; NaN for
-    top-k. ``variance``: median S^2 over the neurons, in squared units of the activations. ``dead``: neurons whose S^2 is
-    below ``DEAD`` times the site's mean; a neuron that died is counted some hundred batches later, when the moments
+    top-k. ``variance``: median S^2 over the neurons, in squared units of the activations. ``dead``: neurons whose S^2
+    is below ``DEAD`` times the site's mean; a neuron that died is counted some hundred batches later, when the moments
     have forgotten it (with the default ``forget_after``). ``constant``: neurons whose variance is zero to rounding.
 
     With a batch to look at, two numbers more, by that batch's own moments (see :mod:`l2e_min.fresh`). ``top``: mean
