@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 6 Fine-tuning BERT with MEmeL
 #
-# **Question.** {cite:t}`W24` report that a BERT {cite}`D19` fine-tuned with its monosemantic neurons inhibited scores better on GLUE
-# {cite}`W19` than the same BERT fine-tuned as usual: 80.2 points on average instead of 79.6, and 80.5 when the method's own settings are
+# **Question.** {cite:t}`W24`, W24 in what follows, report that a BERT {cite}`D19` fine-tuned with its monosemantic neurons inhibited
+# scores better on GLUE {cite}`W19` than the same BERT fine-tuned as usual: 80.2 points on average instead of 79.6, and 80.5 when the method's own settings are
 # tuned. Is the gain there in small? Is it the reversed gradient? And what remains when plain fine-tuning may search as long?
 
 # %% tags=["remove-cell"]
