@@ -351,8 +351,8 @@ claims.table("C08", numbers=True)
 #   0.5 %, not at 2 %. In four of the fifteen models, two of them of the smallest scale, the part that places the minimum puts it at
 #   0.1 % itself, and so leaves no arm.
 # - **Kinds of source** have their minimum near 1 % on the part that places it, in most models. On the other part, FKR at 0.1 % is *lower*
-#   than there: at the four larger scales the left arm did not come back. Only the smallest scale has one, with its bottom far above
-#   2 %. (With both parts together, as in the figure of "Who chose l\*?", the curve of `128x4` does look like a U.) With few files a
+#   than there: at the four larger scales the left arm did not come back. Only the smallest scale has one; in the curves above, its
+#   bottom is near 8 %. (With both parts together, as in the figure of "Who chose l\*?", the curve of `128x4` does look like a U.) With few files a
 #   label, "the highest $\phi$ of all" may be texts of one or two odd files, and which part holds them decides the left end.
 #
 # So the U of {cite:t}`W25` with its bottom at 2 % was not found, and the left end depends on which texts are looked at. (The rule's
@@ -391,7 +391,7 @@ figure(
 # %% [markdown]
 # By the maximum over tokens FKR is higher for natural and for programming languages: a single odd token can lift the maximum of any text,
 # whatever its label. For kinds of source it is about the same. The *shape* changes as well, on the same model and the same texts: two
-# left arms are gone. A reported U, or its absence, is not worth much without the rule that makes one value of many tokens.
+# left arms all but vanish. A reported U, or its absence, is not worth much without the rule that makes one value of many tokens.
 #
 # ## Scale and depth (C09)
 #
