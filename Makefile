@@ -12,7 +12,7 @@ export PYTHONHASHSEED = 0
 NBVAL := $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env \
          --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
-LATER := --ignore tests/test_browser.py --ignore tests/test_figures.py  # these need the built pages
+LATER := --ignore tests/test_browser.py --ignore tests/test_site.py --ignore tests/test_figures.py  # these need the built pages
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -75,8 +75,8 @@ test-portable: $(READY)   ## the same with another instruction set: outputs must
 test-figures: pages       ## compare the numbers behind the figures with those that ship
 	$(BIN)/python -m pytest -q tests/test_figures.py
 
-test-browser: pages       ## move every control of the built page in a real browser, with no network
-	$(BIN)/python -m pytest -q tests/test_browser.py
+test-browser: pages       ## weigh the built pages, follow their links, move every control in a real browser, with no network
+	$(BIN)/python -m pytest -q tests/test_site.py tests/test_browser.py
 
 clean:           ## remove what was made, but not the environment
 	rm -rf _build .pytest_cache .ruff_cache

@@ -1,10 +1,17 @@
-"""Sphinx extension of this book: pictures that speak, formulas on every page, docstrings as they are written.
+"""Sphinx extension of this book: pictures that speak, light pages, formulas on every page, docstrings as written.
 
 IPython and nbconvert keep a picture's alternative text in the output's metadata, under ``image/png`` -> ``alt``.
 myst-nb reads width and height there and leaves the text out.
+
+A notebook holds every frame of its explorers in itself. A page with all of them weighs megabytes before a reader has
+moved anything, so on the page each frame is a file: the first ones are loaded with the page, the others when wanted.
 """
 
+import base64
+import hashlib
 import re
+import struct
+from pathlib import Path
 
 SECTION = re.compile(r"(Args|Attributes|Raises|Returns|Yields)( \(.*\))?:")  # whose indented lines are no code
 
@@ -44,6 +51,45 @@ def on_docstring(app, what, name, obj, options, lines):
     lines[:] = indented_is_code(lines)
 
 
+FRAME = re.compile(r'src=\\"data:image/png;base64,([A-Za-z0-9+/=]+)\\"')  # an image in HTML in JSON
+WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
+REPEATED = {"exercise-content", "solution-content"}  # sphinx-exercise gives every exercise of a page the same id
+
+
+def frames_to_files(state: str, folder: Path, address: str) -> str:
+    """A page's widget state with every PNG that it holds written to ``folder``, and named by its address and size.
+
+    Without the size, the text below a frame would jump when the frame arrives.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def to_file(found: re.Match) -> str:
+        data = base64.b64decode(found[1])
+        width, height = struct.unpack(">II", data[16:24])  # of PNG's first chunk, IHDR
+        name = f"frame-{hashlib.sha256(data).hexdigest()[:20]}.png"
+        (folder / name).write_bytes(data)
+        return rf"src=\"{address}/{name}\" width=\"{width}\" height=\"{height}\""
+
+    return FRAME.sub(to_file, state)
+
+
+def on_page(app, pagename, templatename, context, doctree):
+    """Before a page is written, after myst-nb has added its widgets to it."""
+    images = app.builder.imagedir  # "_images"
+    scripts = context.get("script_files", [])
+    for place, script in enumerate(scripts):
+        options = dict(getattr(script, "attributes", {}))
+        if options.get("type") == WIDGET_STATE:
+            options["body"] = frames_to_files(options["body"], Path(app.outdir, images), context["pathto"](images, 1))
+            scripts[place] = type(script)(script.filename, priority=script.priority, **options)
+
+
+def on_resolved(app, doctree, docname):
+    """An id stands once on a page; nothing links to these."""
+    for node in doctree.findall(lambda item: REPEATED & set(getattr(item, "attributes", {}).get("ids", ()))):
+        node["ids"] = [name for name in node["ids"] if name not in REPEATED]
+
+
 def setup(app):
     from myst_nb.core.render import NbElementRenderer
 
@@ -51,4 +97,6 @@ def setup(app):
         NbElementRenderer.render_image = with_alt(NbElementRenderer.render_image)
     app.set_html_assets_policy("always")  # a widget's label may hold maths on a page that holds none
     app.connect("autodoc-process-docstring", on_docstring, priority=400)
+    app.connect("doctree-resolved", on_resolved)
+    app.connect("html-page-context", on_page, priority=900)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

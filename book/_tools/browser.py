@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import access
+
 FLAGS = [
     "--headless",
     "--no-sandbox",
@@ -82,6 +84,8 @@ class Report:
     controls: int = 0  # moved by keyboard
     formulas: int = 0  # typeset
     pictures: int = 0
+    stops: int = 0  # of the Tab key
+    loaded: set[str] = field(default_factory=set)  # addresses, before anything is moved
 
 
 def open_page(browser, url: str, home: str, report: Report, width: int = 1280, height: int = 900):
@@ -91,6 +95,7 @@ def open_page(browser, url: str, home: str, report: Report, width: int = 1280, h
 
     def guard(route):
         if route.request.url.startswith((home, "data:", "blob:")):
+            report.loaded.add(route.request.url)
             route.continue_()
         else:
             report.problems.append(f"asked the network for {route.request.url}")
@@ -104,12 +109,13 @@ def open_page(browser, url: str, home: str, report: Report, width: int = 1280, h
     context.route("**/*", guard)
     page.on("console", listen)
     page.on("pageerror", lambda error: report.problems.append(f"page error: {error}"))
+    page.set_default_timeout(120_000)  # a busy machine is not the page's fault
     page.goto(url, wait_until="load")
     page.wait_for_function("() => window.MathJax && MathJax.startup && MathJax.startup.promise")
     page.evaluate("() => MathJax.startup.promise")
     count = len(controls_in_state(page))
     if count:
-        page.wait_for_function(f"n => ({DRIVEN}).length >= n", arg=count, timeout=20_000)
+        page.wait_for_function(f"n => ({DRIVEN}).length >= n", arg=count, timeout=60_000)
     page.wait_for_timeout(300)  # labels of widgets are typeset after they are shown
     return page
 
@@ -216,16 +222,29 @@ def _changes(page, control, before: list[str], patience: int = 400) -> bool:
     return False
 
 
-def check_page(browser, url: str, home: str, shots: Path) -> Report:
-    """Looks at one page on a wide screen and on a phone, moves its controls, leaves pictures of both in ``shots``."""
+def check_page(browser, url: str, home: str, shots: Path, axe_on_phone: bool = False) -> Report:
+    """Opens a page once and looks at it wide, dark and on a phone; moves its controls; leaves pictures in ``shots``."""
     report = Report(url.rsplit("/", 1)[-1])
     shots.mkdir(parents=True, exist_ok=True)
     stem = report.page.removesuffix(".html")
-    for name, width, height in (("wide", 1280, 900), ("phone", 390, 844)):
-        page = open_page(browser, url, home, report, width, height)
-        look(page, report)
-        page.screenshot(path=shots / f"{stem}-{name}.png", full_page=True)
-        if name == "wide":
-            move_all(page, report)
-        page.context.close()
+    page = open_page(browser, url, home, report)
+    look(page, report)
+    report.problems += access.at_once(page) + access.repeated_ids(page) + access.axe(page)
+    loaded = set(report.loaded)
+    page.screenshot(path=shots / f"{stem}-wide.png", full_page=True)
+    report.stops, hidden = access.focus(page)
+    access.set_theme(page, "dark")
+    report.problems += hidden + [f"dark: {text}" for text in access.focus(page)[1] + access.axe(page, inks_only=True)]
+    page.screenshot(path=shots / f"{stem}-dark.png", full_page=True)
+    access.set_theme(page, "light")
+    move_all(page, report)
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.wait_for_timeout(300)
+    look(page, report)
+    if axe_on_phone:
+        report.problems += [f"phone: {text}" for text in access.axe(page)]
+    page.evaluate("() => scrollTo(0, 0)")
+    page.screenshot(path=shots / f"{stem}-phone.png", full_page=True)
+    page.context.close()
+    report.loaded = loaded
     return report
