@@ -48,38 +48,48 @@ def table(heads, rows):
 # that kernel and children held in RAM at one time. *Download* is what came from the Hugging Face hub.
 
 # %% tags=["hide-input"]
-rows = run_costs.measured("quick")
-total = sum(row["cpu_seconds"] for row in rows)
+names = sorted(path.stem for path in (ROOT / "book").glob("[0-9][0-9]_*.py"))
+rows = {
+    row["chapter"]: row for row in run_costs.measured("quick") if row["chapter"] in names
+}
+total = sum(row["cpu_seconds"] for row in rows.values())
 lines = [
     (
-        row["chapter"],
-        run_costs.wall(row),
-        f"{row['cpu_seconds']:.0f}",
-        row["memory_mb"],
-        f"{row['downloaded_mb']:g}",
+        name,
+        run_costs.wall(rows[name]),
+        f"{rows[name]['cpu_seconds']:.0f}",
+        rows[name]["memory_mb"],
+        f"{rows[name]['downloaded_mb']:g}",
     )
-    for row in rows
+    if name in rows
+    else (name, *["–"] * 4)
+    for name in names
 ]
+together = "together" if len(rows) == len(names) else "together, so far"
 table(
-    ("chapter", "wall, s", "CPU, s", "memory, MB", "download, MB"),
-    [*lines, ("together", "", f"{total:.0f}", "", "")],
+    ("chapter", "wall s", "CPU s", "memory MB", "download MB"),
+    [*lines, (together, "", f"{total:.0f}", "", "")],
 )
 
 # %% tags=["hide-input"]
-largest = max(rows, key=lambda row: row["memory_mb"])
-print("measured on:", "; ".join(sorted({row["machine"] for row in rows})))
-print("threads:    ", ", ".join(sorted({str(row["threads"]) for row in rows})))
-for versions in sorted({tuple(row["versions"].items()) for row in rows}):
+largest = max(rows.values(), key=lambda row: row["memory_mb"])
+print("measured on:", "; ".join(sorted({row["machine"] for row in rows.values()})))
+print("threads:    ", ", ".join(sorted({str(row["threads"]) for row in rows.values()})))
+for versions in sorted({tuple(row["versions"].items()) for row in rows.values()}):
     print("with:       ", ", ".join(" ".join(pair) for pair in versions))
 print(f"most memory: {largest['chapter']}, {largest['memory_mb']} MB")
-if any(row["others"] > run_costs.QUIET for row in rows):
-    print("wall times:  left out where other work kept part of the machine busy")
+busy = [row["others"] for row in rows.values() if row["others"] > run_costs.QUIET]
+if len(rows) < len(names):
+    print(f"–:           {len(names) - len(rows)} chapters, not measured yet")
+if busy:
+    print(f"busy:        other work on up to {max(busy):.1f} cores; CPU s are too high")
 
 # %% [markdown]
 # Pages without code (reference, glossary, workshop) cost nothing. `make book` runs the chapters one after the other and
 # keeps what they share, such as the text that was read, so it takes less than the sum. Memory of several processes is
 # added up, and pages that they share count for each: a little too much rather than too little. Your machine has another
-# speed; the order of the chapters will be about the same. To measure on yours, with nothing else running:
+# speed. For the chapters that train, the kind of processor matters, too: one without AVX-512 has no instructions for
+# bfloat16, and takes several times as long. To measure on yours, with nothing else running:
 #
 # ```
 # python book/_tools/costs.py --record my-costs.json
@@ -91,14 +101,12 @@ if any(row["others"] > run_costs.QUIET for row in rows):
 # and that differ from `quick`:
 
 # %% tags=["hide-input"]
-sources = {row["chapter"]: (ROOT / "book" / f"{row['chapter']}.py") for row in rows}
 lines = []
-for name, path in sources.items():
-    found = [
-        run_costs.changes(path.read_text(encoding="utf-8"), p) for p in ("gpu", "paper")
-    ]
+for name in names:
+    chapter = (ROOT / "book" / f"{name}.py").read_text(encoding="utf-8")
+    found = [run_costs.changes(chapter, profile) for profile in ("gpu", "paper")]
     if any(found):
-        lines.append((name, *(", ".join(names) or "nothing" for names in found)))
+        lines.append((name, *(", ".join(fields) or "nothing" for fields in found)))
 table(("chapter", "gpu", "paper"), lines)
 
 # %% [markdown]
@@ -209,12 +217,12 @@ table(("experiment", "runs", "CPU hours"), lines)
 # time. Against the measured chapters:
 
 # %% tags=["hide-input"]
-over_one = [row["chapter"] for row in rows if row["memory_mb"] > 1000]
-over_two = [row["chapter"] for row in rows if row["memory_mb"] > 2000]
-print(f"within 1 GB:      {len(rows) - len(over_one)} of {len(rows)} chapters")
-print(f"above 1 GB:       {', '.join(over_one) or 'none'}")
-print(f"above 2 GB:       {', '.join(over_two) or 'none'}")
-print(f"all in one hour of processor time: {total < 3600}")
+limits = ((0, 1000, "up to 1 GB"), (1000, 2000, "1 to 2 GB"), (2000, 1e9, "above 2 GB"))
+for low, high, words in limits:
+    found = [name for name, row in rows.items() if low < row["memory_mb"] <= high]
+    print(f"{words:11} {len(found):2}  {', '.join(name[:2] for name in found)}")
+told = total < 3600 if len(rows) == len(names) else "not all are measured yet"
+print("their processor time together is below one hour:", told)
 
 # %% [markdown]
 # These are kernels. Jupyter's own server comes on top, and every notebook that is left open keeps its kernel: shut one
@@ -248,12 +256,12 @@ print(f"all in one hour of processor time: {total < 3600}")
 # ### What the free GPUs can and cannot do
 #
 # P100 and T4 have 16 GB each and no arithmetic for bfloat16 (it [begins with compute capability
-# 8.0](https://nvidia.github.io/TransformerEngine/support_matrix.html); theirs is 6.0 and 7.5), the type that `gpu` and
-# `paper` use for training and for the published models. PyTorch imitates it, more slowly; how much more nobody here has
-# tried. By the arithmetic above, measuring fits into their memory up to 2.8B. 6.9B all but fills it with its weights,
-# and is too large for 12.7 GB of the computer's own. Training fits up to 410M, but for how long? [A T4's
-# peak](https://www.nvidia.com/en-us/data-center/tesla-t4/) is 65e12 operations a second; training takes six operations
-# a parameter and token.
+# 8.0](https://nvidia.github.io/TransformerEngine/support_matrix.html); theirs is 6.0 and 7.5), the type in which newer
+# GPUs train and the published models are measured. Training falls back to float16 there; what still asks for bfloat16
+# PyTorch imitates, more slowly. Nobody here has tried. By the arithmetic above, measuring fits into their memory up to
+# 2.8B. 6.9B all but fills it with its weights, and is too large for 12.7 GB of the computer's own. Training fits up to
+# 410M, but for how long? [A T4's peak](https://www.nvidia.com/en-us/data-center/tesla-t4/) is 65e12 operations a
+# second; training takes six operations a parameter and token.
 
 # %% tags=["hide-input"]
 tokens = paper.train_steps * 1024 * 2048  # the papers' batch and context

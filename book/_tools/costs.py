@@ -144,15 +144,17 @@ def ask_gpu(what: str) -> list[str]:
 
 
 def machine() -> str:
-    """This machine in words: cores, processor, memory, GPUs. No names, no places."""
+    """This machine in words: cores, processor, whether it has AVX-512 (it decides on bfloat16), memory, GPUs."""
     import psutil
 
     there = Path("/proc/cpuinfo")
     lines = there.read_text(encoding="utf-8").splitlines() if there.is_file() else []
-    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    words = f"{psutil.cpu_count()} cores ({models[0] if models else platform.machine()}), "
-    words += f"{psutil.virtual_memory().total / 1e9:.0f} GB memory"
-    return ", ".join([words, *ask_gpu("name")])
+    about = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    processor = about.get("model name", platform.machine())
+    if "flags" in about:
+        processor += ", AVX-512" if "avx512bw" in about["flags"].split() else ", no AVX-512"
+    memory = psutil.virtual_memory().total / 1e9
+    return ", ".join([f"{psutil.cpu_count()} cores ({processor}), {memory:.0f} GB memory", *ask_gpu("name")])
 
 
 def alone(source: Path, folder: Path, profile: str) -> dict:

@@ -41,7 +41,7 @@ def measured(profile: str = "quick", path: Path = RECORD) -> list[dict]:
 
 def wall(row: dict) -> str:
     """A row's wall time in seconds, or why there is none."""
-    return f"{row['wall_seconds']:.0f}" if row["others"] <= QUIET else "not quiet"
+    return f"{row['wall_seconds']:.0f}" if row["others"] <= QUIET else "busy"
 
 
 def changes(chapter: str, profile: str) -> list[str]:
