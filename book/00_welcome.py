@@ -2,8 +2,8 @@
 # # Inhibiting monosemantic neurons: a book that runs
 #
 # Some neurons of a language model answer to one thing: one language, one kind of code. They are called *monosemantic*.
-# Two papers start from an observation about them: **as networks grow, such neurons become rarer**. And they draw a bold
-# conclusion. If rareness comes with ability, then perhaps it *causes* it. So find monosemantic neurons while a network
+# Two papers, {cite}`W24` and {cite}`W25`, start from an observation about them: **as networks grow, such neurons become rarer**.
+# (This book calls the papers W24 and W25.) And they draw a bold conclusion. If rareness comes with ability, then perhaps it *causes* it. So find monosemantic neurons while a network
 # trains, and inhibit them.
 #
 # Is it true? This book lets you find out. It holds a PyTorch package, `l2e_min`, whose method is short enough to read whole,

@@ -735,7 +735,7 @@ check("ex-power", seeds_needed)
 # %% [markdown]
 # :::{exercise} Code
 # :label: ex-top-value
-# A fifth of the selected values stood on padding. Write a selection that leaves padding out: of each row the *one* value with the highest
+# Some of the selected values stood on padding. Write a selection that leaves padding out: of each row the *one* value with the highest
 # $\phi$, over all positions and dimensions, among the tokens that are real. (`phi.argmax()` returns a place in the flattened tensor.)
 # :::
 

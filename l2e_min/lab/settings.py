@@ -140,7 +140,7 @@ PROFILES = {
         bootstrap=10000,
         batch_size=512,
         train_steps=2000,
-        minutes="minutes on one GPU or Colab, nothing is downloaded",
+        minutes="minutes on one GPU or Colab; only chapter 6 downloads (a BERT-base and its tasks)",
     ),
     "paper": Settings(
         profile="paper",

@@ -45,9 +45,11 @@ MEASURES = (
 RETRIEVAL = (
     w25("4.2", "select by a threshold", r"\phi \ge \tau", "retrieval:MovingThreshold.forward",
         "mask = phi >= self.tau", "04_false_killing_rate#Retrieval: which pairs, and at what cost"),
-    w25("appendix A", "error of the batch's share $f$", r"u = \mathrm{clip}\left(\tfrac{f-k}{k}, -1, 2\right)",
+    w25("appendix A", "error of the batch's share $f$ (no formula there: ours)",
+        r"u = \mathrm{clip}\left(\tfrac{f-k}{k}, -1, 2\right)",
         "retrieval:MovingThreshold.move", "error = ((share_above - self.share) / self.share).clamp(-1, 2)", STEP),
-    w25("appendix A", "move the threshold", r"\log\tau \leftarrow \log\tau + \eta u", "retrieval:MovingThreshold.move",
+    w25("appendix A", "move the threshold (ours, too)", r"\log\tau \leftarrow \log\tau + \eta u",
+        "retrieval:MovingThreshold.move",
         "log_tau = (self.log_tau + rate * error).clamp(-80, 80)", STEP),
     w25("Table 2", "its MEmeL: the top share by a sort", "", "lab.bench_pretrain:SortedShare.forward",
         "return phi >= phi.flatten().sort(descending=True).values[k - 1]",
