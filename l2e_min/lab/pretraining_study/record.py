@@ -2,9 +2,9 @@
 
     python -m l2e_min.lab.pretraining_study.record --out runs/pretraining --workers 2
 
-Three hours or so on two cores. Stopped with Ctrl-C or killed, the same command goes on where it was. The numbers are
-written as runs end: runs.jsonl, answers.jsonl and observations.jsonl in data/results/pretraining. The models stay in
---out.
+Some four hours on two cores with bf16 instructions, many more without. Stopped with Ctrl-C or killed, the same command
+goes on where it was. The numbers are written as runs end: runs.jsonl, answers.jsonl and observations.jsonl in
+data/results/pretraining. The models stay in --out.
 """
 
 import argparse
