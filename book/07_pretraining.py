@@ -147,12 +147,12 @@ axes[0, 0].legend(fontsize=9.5)
 figure(
     fig,
     alt="Four panels over the steps of two short runs. The training losses of plain and L2E lie on each other. The largest phi "
-    "of a token and the median variance are lower under L2E. The threshold settles within the first steps and then drifts.",
+    "of a token grows alike under both. The median variance falls under L2E alone. The threshold overshoots in the first steps, settles, and drifts.",
 )
 
 # %% [markdown]
 # The two losses can hardly be told apart. The penalty does something all the same, but not what it is for. The largest $\phi$
-# of a token, by the moments of the same text, is hardly lower than plain's. What falls is $S^2$, the variance of the neurons:
+# of a token, by the moments of the same text, grows as plain's does. What falls is $S^2$, the variance of the neurons:
 # the trap of chapter 5. The threshold overshoots while the moments settle, finds its place within some tens of steps and then
 # follows the network.
 #
@@ -175,7 +175,11 @@ print(f"{'% of the plain step':26}", *(f"{size:>12}" for size in sizes))
 for method, title in SHOWN.items():
     cells = [f"{added[method][s].value:+.1f}" for s in sizes]
     print(f"{title:26}", *(f"{cell:>12}" for cell in cells))
-print(f"{'memory, in the backward':26}", *(f"{overheads(L2E, 'memory')[s][0]:>+12.1f}" for s in sizes))  # fmt: skip
+for method, title in (
+    (IN_THE_LOSS, "memory, in the loss"),
+    (L2E, "memory, in the backward"),
+):
+    print(f"{title:26}", *(f"{overheads(method, 'memory')[s][0]:>+12.1f}" for s in sizes))
 print(f"\n{'W25 Table 2':26}", *(f"{size:>12}" for size in PUBLISHED[L2E]))
 for method in (MEMEL, L2E):
     print(f"{SHOWN[method]:26}", *(f"{x:>+12.1f}" for x in PUBLISHED[method].values()))
@@ -223,6 +227,7 @@ TITLES = {
     "linear": "MLPs linear",
     "shrunk": "activations shrunk",
 }
+CONTROLS = ("random pairs .003", "zeroed", "mean replaced", "linear", "shrunk")
 searched = {
     t: [plan.find(rows, plan.Run(t, rate, 0))["validation_loss"] for rate in plan.RATES]
     for t in TITLES
@@ -274,7 +279,7 @@ for t, found in gaps.items():
 # what they do for the network beyond a constant.
 #
 # Read L2E's rows from the right. The MLPs, worth a tenth of a nat to the plain model, are worth nothing under the penalty: they
-# have become constants. Their variance has fallen by about ten orders of magnitude (at $\lambda$ = 0.03, and in one seed
+# have become constants. Their variance has fallen by ten orders of magnitude or more (at $\lambda$ = 0.03, and in one seed
 # without the log, to 0 exactly). And the kurtosis of what is left went *up*: where nothing moves but the last bits of the
 # arithmetic, $\phi$ is a statement about rounding. The scale-invariant form keeps the MLPs alive; it costs loss, takes nine
 # tenths of the variance all the same, and raises the kurtosis a little. MEmeL and the naive ways change nothing that the seeds
@@ -285,7 +290,7 @@ fig, ax = new_figure(height=4.6)
 names = list(gaps)
 for place, t in enumerate(reversed(names)):
     m = gaps[t]["loss"]
-    control = t in ("random pairs .003", "zeroed", "mean replaced", "linear", "shrunk")
+    control = t in CONTROLS
     ax.errorbar(
         m.value, place, xerr=[[m.value - m.low], [m.high - m.value]],
         fmt="s" if control else "o", color=COLOURS[1] if control else COLOURS[0], capsize=4,
@@ -343,8 +348,8 @@ _ = claims.record("B03", d.b03(rows), profile=settings.profile, chapter=CHAPTER)
 claims.table("B03", numbers=True)
 
 # %% [markdown]
-# At the low rate L2E lowers the loss, by as much as taking the MLPs away. At plain's best rate, or with 2.5 times the steps,
-# what is left of the gain has an interval around 0, and the smaller weight ends no better than plain. Three seeds are too few
+# At the low rate L2E lowers the loss, by about as much as taking the MLPs away does. At plain's best rate, or with 2.5 times the steps,
+# what is left of the gain has an interval around 0 (six seeds for $\lambda$ = 0.01 there), and the smaller weight ends no better than plain. Three seeds are too few
 # for our own rule, which asks for equality within 0.02 nats: the intervals are wider than that.
 #
 # ### Every run
@@ -361,7 +366,7 @@ def grid_run(weight, seed, share=0.02):
 def draw_grid(weight, seed, share=0.02):
     other = plan.find(rows, plan.Run("plain", plan.GRID_RATE, seed))
     row = grid_run(weight, seed, share)
-    fig, axes = new_figure(3, 1, height=5.6, sharex=True)
+    fig, axes = new_figure(4, 1, height=7.0, sharex=True)
     steps = np.array(other["curve"]["step"])
     for found, colour, label in ((other, COLOURS[6], "plain"), (row, COLOURS[0], "L2E")):
         log = found["curve"]
@@ -375,7 +380,9 @@ def draw_grid(weight, seed, share=0.02):
     axes[0].set(ylabel="loss minus plain", ylim=(-0.12, 0.12))
     axes[0].legend(fontsize=9, ncols=2)
     axes[1].set(ylabel="largest φ", ylim=(0, 130))
-    axes[2].set(ylabel="median $S^2$", yscale="log", ylim=(1e-8, 1), xlabel="step")
+    axes[2].set(ylabel="median $S^2$", yscale="log", ylim=(1e-14, 1))
+    axes[3].plot(steps, row["curve"]["threshold"], color=COLOURS[0])
+    axes[3].set(ylabel="threshold τ", yscale="log", ylim=(1e-3, 50), xlabel="step")
     return fig, tell_grid(weight, seed, share)
 
 
@@ -407,7 +414,22 @@ explorer(
     start={"weight": 0.003, "seed": 1} | ({"share": 0.02} if len(shares) > 1 else {}),
 )
 
+# %% tags=["hide-input"]
+print(f"{'weight, share 2 %':21}", *(f"{n:>14}" for n in NUMBERS))
+for t in plan.WEIGHTS:
+    at_rate = {n: d.difference(rows, plan.Run(t, plan.GRID_RATE, 1), plan.Run("plain", plan.GRID_RATE, 1), f, plan.SEEDS) for n, f in NUMBERS.items()}  # fmt: skip
+    cells = [
+        f"{m.value:+.{DIGITS[n]}f} ±{m.high - m.value:.{DIGITS[n]}f}"
+        for n, m in at_rate.items()
+    ]
+    print(f"{t.replace('l2e ', 'λ = '):21}", *(f"{cell:>14}" for cell in cells))
+
 # %% [markdown]
+# Differences to plain, three seeds, as in the comparison. Only at $\lambda$ = 0.001 do the MLPs live: they keep two thirds of what
+# they are worth and nearly half of their variance. There the threshold stays where it is, and the kurtosis *rises* all the same.
+# So the penalty does not lower MS even where nothing collapses. At 0.003 the threshold alone tells the story: from step 200 on it
+# falls by a factor of a hundred or more, after values that shrink away under it. At the larger weights it is low from the start.
+#
 # ## Less monosemantic, or only smaller? (B05)
 #
 # MS compares a value with the values *before* it. If a network shrinks all its activations while it trains, old moments are too
@@ -504,13 +526,13 @@ _ = claims.record("C17", found_c17, profile=settings.profile, chapter=CHAPTER)
 claims.table("C17", numbers=True)
 
 # %% [markdown]
-# Half of it holds: RD changes nothing that matters, neither early nor late (it selects one neuron a token, one of 512). But the
-# penalty does not inhibit either, in the sense of the rule. It *raises* the kurtosis, early and late: the variance falls, and
+# One of three bounds holds: RD changes nothing that matters, neither early nor late (it selects one neuron a token, one of 512).
+# But the penalty does not inhibit either, in the sense of the rule. It *raises* the kurtosis, early and late: the variance falls, and
 # relative to it the tail grows.
 #
 # ## Where? (C19)
 #
-# {cite:t}`W25` (Table 5) find the two middle layers as good as the middle third, and better than other places. Six layers are
+# {cite:t}`W25` (Table 5) find the two middle layers nearly as good as the middle third, and better than other places. Six layers are
 # the fewest in which first, middle and last two are different ones: 64x6, 1,000 steps, $\lambda$ = 0.003. Judged by loss and by
 # the book's seven multiple-choice tasks (four choices, 320 questions each, no examples).
 
@@ -613,26 +635,63 @@ claims.table("C18", numbers=True)
 
 # %% [markdown]
 # The rule was fixed for $\lambda$ = 0.003, the weight that stands for L2E in this chapter. The runs with 0.01 and those without
-# the two MLPs answered the same questions, at the largest scale:
+# the two MLPs answered the same questions, at the largest scale (no examples, seeds 1 to 3):
 
 # %% tags=["hide-input"]
 plain_answers = d.best(rows, "plain", plan.LONG)
-task_gaps = {}
-for t in ("l2e .003", "l2e .01", "zeroed"):
-    for words, names in (("all", ()), ("hard", hard), ("easy", easy), *((n, (n,)) for n in (*hard, *easy))):  # fmt: skip
-        task_gaps[t, words] = d.difference(
-            answers, d.best(rows, t, plan.LONG), plain_answers, d.mean_accuracy("zero", names)
-        )  # fmt: skip
-print(f"{'points minus plain':22}", *(f"{TITLES[t]:>17}" for t in ("l2e .003", "l2e .01", "zeroed")))  # fmt: skip
-for words in dict.fromkeys(w for _, w in task_gaps):
-    cells = [task_gaps[t, words] for t in ("l2e .003", "l2e .01", "zeroed")]
-    print(f"{words:22}", *(f"{f'{m.value:+.1f} ±{m.high - m.value:.1f}':>17}" for m in cells))  # fmt: skip
+groups = {"all": (), "hard": hard, "easy": easy} | {n: (n,) for n in (*hard, *easy)}
+
+
+def task_gap(t, words, seeds=plan.SEEDS):
+    accuracy = d.mean_accuracy("zero", groups[words])
+    return d.difference(
+        answers, d.best(rows, t, plan.LONG), plain_answers, accuracy, seeds
+    )
+
+
+LONGER = ("l2e .003", "l2e .01", "zeroed")
+print(f"{'points minus plain':22}", *(f"{TITLES[t]:>17}" for t in LONGER))
+for words in groups:
+    cells = [task_gap(t, words) for t in LONGER]
+    print(
+        f"{words:22}",
+        *(f"{f'{m.value:+.1f} ±{m.high - m.value:.1f}':>17}" for m in cells),
+    )
 
 # %% [markdown]
-# This is the one place where something is gained that neither the loss nor the removal of the MLPs explains: with $\lambda$ =
-# 0.01 all three seeds answer better than plain, most of all when a name must be copied from far away. The loss of these runs is
-# plain's, and their two MLPs are constants. We looked at this weight after the fact, so it is a lead and no verdict: it asks
-# for more seeds, for larger models, and for the other controls at this length.
+# ### A lead, and what fresh seeds make of it
+#
+# With $\lambda$ = 0.01 all three seeds answer better than plain, most of all when a name must be copied from far away, and
+# their loss is plain's. Neither the loss nor the removal of the MLPs explains that. But we had looked first and asked later, and
+# among several treatments and seven tasks something always stands out. So the question was fixed next, and only then tried on
+# three seeds that nobody had seen: does the interval of the difference over all tasks lie above 0?
+
+# %% tags=["hide-input"]
+lead = {}
+for when, seeds in (
+    ("seeds 1 to 3, seen", plan.SEEDS),
+    ("seeds 4 to 6, fresh", plan.LEAD_SEEDS),
+):
+    gap = d.difference(
+        rows, d.best(rows, "l2e .01", plan.LONG), plain_answers, seeds=seeds
+    )
+    lead[when] = {"loss, nats": gap} | {w: task_gap("l2e .01", w, seeds) for w in groups}
+print(f"{'L2E .01 minus plain':22}", *(f"{when:>22}" for when in lead))
+for words in ("loss, nats", *groups):
+    digits = 3 if "loss" in words else 1
+    cells = [
+        f"{f[words].value:+.{digits}f} ±{f[words].high - f[words].value:.{digits}f}"
+        for f in lead.values()
+    ]
+    print(f"{words:22}", *(f"{cell:>22}" for cell in cells))
+fresh = lead["seeds 4 to 6, fresh"]["all"]
+print(f"\nthe lead holds on fresh seeds: {fresh.low > 0}   ({fresh.value:+.1f} [{fresh.low:+.1f}, {fresh.high:+.1f}] points)")  # fmt: skip
+
+# %% [markdown]
+# On the fresh seeds the difference is a good third of what it was, and its interval holds 0: **the lead does not hold by the rule that
+# was fixed for it.** That is what choosing after the fact does. A small gain may be there, as the estimate is above 0 in both halves;
+# three seeds cannot tell. (The fresh runs were made in float32, on a CPU without bfloat16 instructions; there, too, the two MLPs
+# end as constants.)
 
 # %% [markdown]
 # ## What the measures of chapter 3 say
@@ -710,7 +769,7 @@ claims.table("C20", numbers=True)
 # done
 # ```
 #
-# On eight, the same under `torchrun --nproc-per-node 8 -m l2e_min.lab.cli pretrain ...`; moments and thresholds then agree on
+# On eight, the same under `torchrun --nproc-per-node 8 -m l2e_min pretrain ...`; moments and thresholds then agree on
 # all of them. Under `L2E_PROFILE=paper` the next cell asks the finished models the paper's own questions, through EleutherAI's
 # evaluation harness. We have not run this: it needs GPU days.
 
@@ -737,6 +796,7 @@ keep(
     stations={f"{t} {i}": by_station[t, s].value for t in COMPARED for i, s in enumerate(stations)},
     early_late={n: m.value for n, m in found_c17.items()},
     places={p: [m.value for m in pair] for p, pair in place_gaps.items()},
+    lead={when: [f["loss, nats"].value, f["all"].value] for when, f in lead.items()},
 )  # fmt: skip
 
 # %% [markdown]
@@ -748,10 +808,10 @@ keep(
 # - **Measured by running moments, MS falls fortyfold; measured afresh, not at all** (B05). In the first tenth of training the
 #   penalty raises the kurtosis (C17). Reverse Deactivation does nothing that three seeds can see.
 # - **The gain in loss is a gain over an under-tuned plain model** (B03). At a low learning rate it is there, and taking the
-#   MLPs away gains as much. At plain's own best rate, or after 2.5 times the steps, its interval holds 0. Three seeds leave our
+#   MLPs away gains about as much. At plain's own best rate, or after 2.5 times the steps, its interval holds 0. Three seeds leave our
 #   own claim undecided.
-# - **Tasks are another matter** (C18). At the weight that we had fixed there is no gain that the seeds agree on. At the larger
-#   one there is, in points and not in loss, above all in copying. Nothing in this chapter explains it.
+# - **Tasks** (C18): at the weight that we had fixed there is no gain that the seeds agree on. At a larger one there was, seven points
+#   at an equal loss; on three fresh seeds it shrank to under three, and its interval holds 0.
 # - **Where** (C19): three seeds cannot tell the places apart by the tasks.
 # - **Pretraining a BERT with MEmeL** (C20) gains nothing over plain pretraining: after fine-tuning, about a point less, with an
 #   interval that holds 0.
