@@ -114,7 +114,9 @@ print(
 #
 # One variable chooses how big an experiment is. `L2E_PROFILE=quick` is the default: a CPU, shipped models, text that your
 # Python installation holds anyway, nothing downloaded. `gpu` does more of the same on one GPU. `paper` takes the published
-# Pythia checkpoints from the Hugging Face hub. The first cell of each chapter says which one it runs under, and its cost.
+# Pythia checkpoints from the Hugging Face hub. The first cell of each chapter says which one it runs under, and its cost. What each
+# chapter takes in minutes, memory and download, and where the book runs without money, stands in
+# [What it costs to run](15_costs).
 #
 # ## The chapters
 #

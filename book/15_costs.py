@@ -88,8 +88,8 @@ if busy:
 # Pages without code (reference, glossary, workshop) cost nothing. `make book` runs the chapters one after the other and
 # keeps what they share, such as the text that was read, so it takes less than the sum. Memory of several processes is
 # added up, and pages that they share count for each: a little too much rather than too little. Your machine has another
-# speed. For the chapters that train, the kind of processor matters, too: one without AVX-512 has no instructions for
-# bfloat16, and takes several times as long. To measure on yours, with nothing else running:
+# speed. For the chapters that train, the kind of processor matters, too: most without AVX-512 have no instructions for
+# bfloat16, and the book then trains in float32, which takes about twice as long. To measure on yours, with nothing else running:
 #
 # ```
 # python book/_tools/costs.py --record my-costs.json
