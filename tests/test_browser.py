@@ -18,7 +18,7 @@ from browser import FLAGS, Report, check_page, find_browser, look, move_all, ope
 from execute import WIDGETS  # noqa: E402
 
 PAGES = Path(os.environ.get("L2E_PAGES", ROOT / "_build" / "html"))
-SHOTS = ROOT / "_build" / "screenshots"
+SHOTS = Path(os.environ["L2E_SHOTS"]) if "L2E_SHOTS" in os.environ else None  # a folder for pictures of every page
 NOT_OURS = {"index", "genindex", "search", "py-modindex"}  # a redirect and the theme's own pages
 AXE_ON_PHONE = {"00_welcome", "03_scale_study", "09_scoreboard"}  # what differs on a phone differs on every page alike
 FOUND = sorted(path for path in PAGES.glob("*.html") if path.stem not in NOT_OURS)
@@ -69,10 +69,14 @@ def test_the_page_is_built():
 
 @pytest.mark.parametrize("path", FOUND, ids=lambda path: path.stem)
 def test_page(browser, home, path):
+    if SHOTS:
+        SHOTS.mkdir(parents=True, exist_ok=True)
     report = check_page(browser, home + path.name, home, SHOTS, path.stem in AXE_ON_PHONE)
     assert not report.problems, "\n".join(report.problems)
     assert report.controls == controls_of_notebook(path.stem), "a control of the notebook is missing on the page"
     assert report.stops > 20, "the Tab key reaches the menu at least"
+    explorers = path.read_text(encoding="utf-8").count("application/vnd.jupyter.widget-view+json")
+    assert sum("/frame-" in url for url in report.loaded) == explorers, "an explorer's first frame comes with the page"
 
 
 @pytest.mark.parametrize("path", FOUND[:2], ids=lambda path: path.stem)
@@ -87,9 +91,9 @@ def test_page_opens_without_a_server(browser, path):
     assert not report.problems, "\n".join(report.problems)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def chapter(browser, home):
-    """The first chapter, open; what goes wrong on it fails the test."""
+    """The first chapter, open; each test leaves it as folded as it found it."""
     path = next(path for path in FOUND if path.stem.startswith("01"))
     report = Report(path.name)
     page = open_page(browser, home + path.name, home, report)
@@ -230,7 +234,7 @@ def test_the_test_sees(browser, tmp_path, body, complaint):
     (tmp_path / "broken.html").write_text(BROKEN % body)
     server, address = serve(tmp_path)
     try:
-        report = check_page(browser, address + "broken.html", address, tmp_path / "shots")
+        report = check_page(browser, address + "broken.html", address)
     finally:
         server.shutdown()
     assert any(complaint in text for text in report.problems), report.problems

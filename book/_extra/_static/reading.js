@@ -37,6 +37,9 @@
     });
   }
 
+  // A file may not fetch another one: search then finds its pages, but has no words of them to show.
+  if (location.protocol === "file:") DOCUMENTATION_OPTIONS.SHOW_SEARCH_SUMMARY = false;
+
   document.addEventListener("DOMContentLoaded", name_switches);
   document.addEventListener("focusin", fetch_frames);
   document.addEventListener("pointerover", fetch_frames);
