@@ -37,6 +37,7 @@ from l2e_min.lab.finetuning.run import fine_tune, predict
 from l2e_min.lab.finetuning.table import difference, paired_t_test, scores, table
 from l2e_min.lab.finetuning.triggers import find_triggers
 from l2e_min.lab.ledger import claims
+from l2e_min.lab.precision import quick_bf16
 from l2e_min.lab.settings import Settings
 from l2e_min.show import (
     COLOURS,
@@ -171,9 +172,11 @@ inhibitor.remove()
 # %%
 task = tasks[0]
 mine = [row for row in rows if row["task"] == task.name]
+# The record is in bf16. A processor without instructions for it takes float32: the same up to rounding, and many times quicker.
+precision = "bf16" if quick_bf16(settings.device) else "fp32"
 live = {}
 for name in ("plain", "memel"):
-    chosen = protocol.choose(name, mine)
+    chosen = replace(protocol.choose(name, mine), precision=precision)
     live[name] = fine_tune(task, study.model, chosen, progress=True)
 floor = random_start[task.name].max()
 print(
@@ -217,7 +220,7 @@ encoded = Encoded(task.test, live["plain"].tokenizer, task)
 fig, axes = new_figure(1, 2, height=3.0)
 for ax, (name, run) in zip(axes, live.items(), strict=True):
     counts = np.zeros((task.n_classes, task.n_classes), int)
-    np.add.at(counts, (task.test.labels, predict(run.model, encoded, protocol.base)), 1)
+    np.add.at(counts, (task.test.labels, predict(run.model, encoded, chosen)), 1)
     full = len(task.test) / task.n_classes
     ax.imshow(counts, cmap="Blues", vmin=0, vmax=full)
     for (i, j), count in np.ndenumerate(counts):
@@ -244,7 +247,6 @@ figure(
 # one value has the highest $\phi$. On which kind of token does it stand?
 
 # %% tags=["hide-input"]
-chosen = protocol.choose("memel", mine)
 found = find_triggers(live["memel"], task, chosen)
 kinds = {layer: found.kinds(layer) for layer in found.layers}
 fig, ax = new_figure(height=4.2)
