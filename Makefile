@@ -12,11 +12,11 @@ export PYTHONHASHSEED = 0
 NBVAL := $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env \
          --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
-LATER := --ignore tests/test_browser.py --ignore tests/test_site.py --ignore tests/test_figures.py  # these need the built pages
+LATER := --ignore tests/test_browser.py --ignore tests/test_site.py --ignore tests/test_figures.py --ignore tests/test_pdf.py  # these need the built pages
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help env book pages serve chapters test test-fast test-unit test-notebooks test-portable test-browser test-figures lint clean
+.PHONY: help env book pages serve chapters test test-fast test-unit test-notebooks test-portable test-browser test-figures test-pdf pdf lint clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+: .*##|^[a-z-]+:  *##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */  make \1\t/' | expand -t 24
@@ -42,6 +42,9 @@ _build/.fresh: _config.yml book/_toc.yml book/references.bib $(shell find book/_
 	@rm -rf _build/.doctrees $(PAGES)
 	@mkdir -p _build && touch $@
 
+pdf: pages       ## print the whole book to _build/l2e-book.pdf
+	$(BIN)/python book/_tools/pdf.py --pages $(PAGES) --out _build/l2e-book.pdf
+
 serve: book      ## show the page on 127.0.0.1:8000 (PORT=8123 chooses another port)
 	@echo "http://127.0.0.1:$(or $(PORT),8000)/   (Ctrl-C ends it)"
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(PAGES) $(or $(PORT),8000)
@@ -52,7 +55,7 @@ chapters: $(READY)  ## refresh the committed notebooks and recorded results (NAM
 
 # test-notebooks has just run every chapter and found its output to be the committed one: the page shows that.
 test: CHAPTERS = --committed
-test: lint test-unit test-notebooks book test-figures test-browser  ## everything: style, units, every chapter's outputs, the page in a browser
+test: lint test-unit test-notebooks book test-figures test-browser test-pdf  ## everything: style, units, every chapter's outputs, the page in a browser
 	@echo "all tests passed"
 
 test-fast: lint  ## style, and units without those marked slow
@@ -77,6 +80,9 @@ test-figures: pages       ## compare the numbers behind the figures with those t
 
 test-browser: pages       ## weigh the built pages, follow their links, move every control in a real browser, with no network
 	$(BIN)/python -m pytest -q tests/test_site.py tests/test_browser.py
+
+test-pdf: pdf             ## look at the printed book: whole, in order, nothing cut off
+	$(BIN)/python -m pytest -q tests/test_pdf.py
 
 clean:           ## remove what was made, but not the environment
 	rm -rf _build .pytest_cache .ruff_cache
