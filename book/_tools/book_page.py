@@ -56,6 +56,21 @@ WIDGET_STATE = "application/vnd.jupyter.widget-state+json"
 REPEATED = {"exercise-content", "solution-content"}  # sphinx-exercise gives every exercise of a page the same id
 
 
+# A signature over several lines is a list of definitions that defines nothing: "<dl> <dd>...</dd> </dl>" in a "<dt>".
+SIGNATURE = re.compile(r'<dl>\s*((?:<dd><em class="sig-param">.*?</dd>\s*)+)</dl>', re.S)
+# docutils' list of references holds, by its roles, no items.
+REFERENCES = '<div role="list" class="citation-list">', '<div class="citation-list">'
+
+
+def plain_lists(body: str) -> str:
+    """A page's HTML without lists that are none: a screen reader would announce them and find nothing in them."""
+
+    def plain(found: re.Match) -> str:
+        return found[1].replace("<dd>", '<span class="sig-line">').replace("</dd>", "</span>")
+
+    return SIGNATURE.sub(plain, body).replace(*REFERENCES)
+
+
 def frames_to_files(state: str, folder: Path, address: str) -> str:
     """A page's widget state with every PNG that it holds written to ``folder``, and named by its address and size.
 
@@ -75,6 +90,7 @@ def frames_to_files(state: str, folder: Path, address: str) -> str:
 
 def on_page(app, pagename, templatename, context, doctree):
     """Before a page is written, after myst-nb has added its widgets to it."""
+    context["body"] = plain_lists(context.get("body", ""))
     images = app.builder.imagedir  # "_images"
     scripts = context.get("script_files", [])
     for place, script in enumerate(scripts):
