@@ -9,6 +9,7 @@ import torch
 from l2e_min import TopK
 from l2e_min.__main__ import main
 from l2e_min.lab import bench_pretrain as bench
+from l2e_min.lab.training import devices
 from l2e_min.lab.training.recipe import PretrainSettings
 
 SMALL = {"batch": 2, "context": 16}
@@ -16,28 +17,72 @@ PLACE = {"parameters": 1, "device": "cpu", "threads": 1, "mode": "eager", "preci
 TIMES = {"low": 1.0, "high": 3.0, "milliseconds": 5.0}
 
 
-def test_every_method_does_its_own_work_and_no_other(monkeypatch):
-    settings = PretrainSettings(size="16x2", device="cpu", **SMALL)
-    model, steps = bench.ready_steps(settings, compiled=False, seed=0)
-    seen, calls, original = {}, [], bench.Inhibitor.resume
-    monkeypatch.setattr(bench.Inhibitor, "resume", lambda self: (calls.append(self), original(self)))
+def small_steps(compiled=False):
+    settings = PretrainSettings(size="16x4", device="cpu", precision="fp32", compile=compiled, **SMALL)
+    return bench.ready_steps(settings, seed=0)
+
+
+def gradient(step):
+    """The gradient of all weights on one and the same batch, flat."""
+    step.generator.manual_seed(1)
+    step.gradients()
+    found = torch.cat([p.grad.flatten() for p in step.model.parameters()])
+    step.optimizer.zero_grad(set_to_none=True)
+    return found
+
+
+def batches_seen(step):
+    return [row["batches"] for row in step.inhibitor.report().rows] if step.inhibitor else None
+
+
+def check_methods(steps):
+    """Each method with an inhibitor sees every batch of its own and no other, and changes the gradient."""
+    plain, seen = gradient(steps[bench.PLAIN]), {name: batches_seen(step) for name, step in steps.items()}
     for name, step in steps.items():
-        before = [p.clone() for p in model.parameters()]
-        calls.clear()
+        off = ((gradient(step) - plain).norm() / plain.norm()).item()
+        if step.inhibitor is None:
+            assert name in (bench.PLAIN, bench.AGAIN) and off == 0
+        else:
+            assert off > 1e-3, name
+            seen[name] = [count + 1 for count in seen[name]]
+            assert len(seen[name]) == 2, "the two middle layers"
+        assert {name: batches_seen(step) for name, step in steps.items()} == seen
+
+
+def test_every_method_does_its_own_work_and_no_other():
+    steps = small_steps()
+    assert list(steps) == list(bench.METHODS)
+    for name, step in steps.items():
+        before = [p.clone() for p in steps[bench.PLAIN].model.parameters()]
         step()
-        step()
-        assert any(not torch.equal(a, b) for a, b in zip(before, model.parameters(), strict=True)), name
-        seen[name] = set(calls)
-    assert seen[bench.PLAIN] == seen[bench.AGAIN] == set()
-    inhibitors = [one for name in seen for one in seen[name]]
-    assert len(inhibitors) == len(set(inhibitors)) == 4
-    assert all(row["batches"] == 2 for one in inhibitors for row in one.report().rows)
+        assert any(not torch.equal(a, b) for a, b in zip(before, step.model.parameters(), strict=True)), name
+        for p, q in zip(step.model.parameters(), steps[bench.PLAIN].model.parameters(), strict=True):
+            assert p is q, "one set of weights"
+    check_methods(steps)
+    inhibitors = [step.inhibitor for step in steps.values() if step.inhibitor]
     assert sorted((one.inhibition, one.penalty_in) for one in inhibitors) == [
         ("log_ms", "backward"),
         ("log_ms", "loss"),
         ("reverse", "loss"),
         ("reverse", "loss"),
     ]
+
+
+def test_compiled_methods_do_their_own_work_too(monkeypatch):
+    calls = []
+
+    def backend(graph, example):
+        return lambda *inputs: (calls.append(1), graph(*inputs))[1]
+
+    monkeypatch.setattr(devices, "BACKEND", backend)
+    with bench.every_method_compiled():
+        steps = small_steps(compiled=True)
+        check_methods(steps)
+        for name, step in steps.items():
+            calls.clear()
+            step()
+            assert len(calls) == 4, f"{name}: four blocks, each in one compiled piece"
+    torch._dynamo.reset()
 
 
 def test_sorting_selects_the_largest_share():

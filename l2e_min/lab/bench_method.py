@@ -104,10 +104,14 @@ def heavy_tailed(tokens: int, neurons: int, seed: int = 0) -> Tensor:
 
 
 def in_turns(
-    table: dict[str, Callable[[], object]], repeats: int, budget: float, device: str = "cpu"
+    table: dict[str, Callable[[], object]],
+    repeats: int,
+    budget: float,
+    device: str = "cpu",
+    done: Callable[[], object] = lambda: None,
 ) -> dict[str, list[float]]:
     """Seconds of every call, one after the other again and again: ``repeats`` times each, or as many as fit in
-    ``budget`` seconds, but at least three."""
+    ``budget`` seconds, but at least three. ``done`` is called after each."""
     first = {name: seconds(call, device, warm=True) for name, call in table.items()}
     wanted = {name: max(3, min(repeats, int(budget / max(first[name], 1e-6)))) for name in table}
     times: dict[str, list[float]] = {name: [] for name in table}
@@ -115,6 +119,7 @@ def in_turns(
         for name, call in table.items():
             if turn < wanted[name]:
                 times[name].append(seconds(call, device))
+                done()
     return times
 
 

@@ -1,23 +1,26 @@
 """What a pretraining step costs with each method, as a multiple of the plain step (W25 Table 2).
 
-All methods take their steps in turns, on one model: a slow moment of the machine hits all of them alike, and memory
-holds the weights once. Weights are random and texts are random tokens; a step's cost depends on neither.
+All methods take their steps in turns, with the same weights: a slow moment of the machine hits all of them alike, and
+memory holds the weights once. Weights are random and texts are random tokens; a step's cost depends on neither.
 """
 
+import copy
 import statistics
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.optim import Optimizer
+from tqdm.auto import tqdm
 
 from l2e_min import Inhibitor, MovingThreshold, TopK
 from l2e_min.lab.bench_method import SHARE, in_turns
 from l2e_min.lab.mini_pythia import parameter_counts, untrained
-from l2e_min.lab.training.objective import token_loss
+from l2e_min.lab.training.devices import Devices
 from l2e_min.lab.training.recipe import PretrainSettings, make_optimizer
 from l2e_min.monosemanticity import pairs_in_share
 
@@ -83,21 +86,28 @@ def measure(
     precision: str = "auto",
     rounds: int = 20,
     seed: int = 0,
+    progress: bool = False,
 ) -> list[StepCost]:
     """Times ``rounds`` steps of every method at one size, in turns; a row a method."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    settings = PretrainSettings(
+        size=size, batch=batch, context=context, device=device, precision=precision, compile=compiled
+    )
+    bar = tqdm(total=len(METHODS) * (WARM_UP + rounds), desc=size, unit="step", disable=not progress, leave=False)
     try:
-        settings = PretrainSettings(size=size, batch=batch, context=context, device=device, precision=precision)
-        model, steps = ready_steps(settings, compiled, seed)
-        for step in steps.values():
-            for _ in range(WARM_UP):
-                step()
-        memory = {name: memory_of(step, device) for name, step in steps.items()}
-        times = in_turns(steps, rounds, EVERY_ROUND, device)
+        with bar, every_method_compiled() if compiled else nullcontext():
+            steps = ready_steps(settings, seed)
+            for step in steps.values():
+                for _ in range(WARM_UP):
+                    step()
+                    bar.update()
+            memory = {name: memory_of(step, device) for name, step in steps.items()}
+            times = in_turns(steps, rounds, EVERY_ROUND, device, done=bar.update)
     finally:
         torch.set_num_threads(before)
-    place = {"size": size, "parameters": parameter_counts(model)[0], "batch": batch, "context": context}
+    parameters = parameter_counts(steps[PLAIN].model)[0]
+    place = {"size": size, "parameters": parameters, "batch": batch, "context": context}
     place |= {"device": device, "threads": threads, "mode": "compiled" if compiled else "eager", "rounds": rounds}
     place |= {"precision": settings.precision}
     return [
@@ -107,50 +117,59 @@ def measure(
     ]
 
 
-def ready_steps(settings: PretrainSettings, compiled: bool, seed: int) -> tuple[nn.Module, dict[str, Callable]]:
-    """A model, and by a method's name what takes one training step with it."""
+class Step:
+    """One training step with one method, on a model of its own whose weights are those of all the others."""
+
+    def __init__(self, model: nn.Module, optimizer: Optimizer, method: str, devices: Devices, generator: Generator):
+        self.model, self.optimizer, self.devices, self.generator = model, optimizer, devices, generator
+        made_from = METHODS[method]
+        self.inhibitor = made_from and Inhibitor(model, "middle-2", start_after=0, **made_from)
+        if self.inhibitor and devices.scaler.is_enabled():  # fp16; the question itself would break a compiled graph
+            self.inhibitor.loss_scale = devices.loss_scale
+        devices.prepare(model)
+
+    def gradients(self) -> None:
+        """Gives every parameter the gradient of a batch of random tokens."""
+        settings = self.devices.settings
+        shape = settings.batch, settings.context + 1
+        tokens = torch.randint(self.model.config.vocab_size, shape, generator=self.generator).to(settings.device)
+        loss = self.devices.loss(self.model, tokens[:, :-1], tokens[:, 1:])
+        self.devices.backward(loss if self.inhibitor is None else loss + self.inhibitor.penalty())
+
+    def __call__(self) -> None:
+        self.gradients()
+        self.devices.step(self.model, self.optimizer)
+        self.optimizer.zero_grad(set_to_none=True)
+
+
+def ready_steps(settings: PretrainSettings, seed: int) -> dict[str, Step]:
+    """By a method's name what takes one training step with it; each has taken its first."""
     model = untrained(settings.size, seed=seed, context=settings.context).to(settings.device).train()
     if settings.device == "cuda":
         model.set_attn_implementation("sdpa")  # what one trains with there
-    inhibitors = {
-        name: None if made_from is None else Inhibitor(model, "middle-2", start_after=0, **made_from)
-        for name, made_from in METHODS.items()
-    }
-    everyone = [inhibitor for inhibitor in inhibitors.values() if inhibitor is not None]
-    for inhibitor in everyone:
-        inhibitor.pause()
-    optimizer = make_optimizer(model, settings)
-    run = torch.compile(model) if compiled else model
+    devices, optimizer = Devices(settings), make_optimizer(model, settings)
     generator = torch.Generator().manual_seed(seed)
-
-    def step_with(inhibitor: Inhibitor | None) -> Callable[[], None]:
-        def step() -> None:
-            tokens = torch.randint(model.config.vocab_size, (settings.batch, settings.context + 1), generator=generator)
-            tokens = tokens.to(settings.device)
-            with active(inhibitor):
-                loss = token_loss(run, tokens[:, :-1], tokens[:, 1:], settings)
-                whole = loss if inhibitor is None else loss + inhibitor.penalty()
-                whole.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-
-        return step
-
-    return model, {name: step_with(inhibitor) for name, inhibitor in inhibitors.items()}
+    shared = {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())}
+    steps = {}
+    for method in METHODS:
+        # A copy that shares the weights. On one model the others' hooks, though paused, would cost every method time,
+        # and a compiler would leave out those that are paused when it compiles.
+        steps[method] = Step(copy.deepcopy(model, dict(shared)), optimizer, method, devices, generator)
+        with devices.eager():  # the first batch makes an inhibitor's state, which no compiler follows
+            steps[method]()
+    return steps
 
 
 @contextmanager
-def active(inhibitor: Inhibitor | None) -> Iterator[None]:
-    """Within the block, this one of the model's inhibitors works."""
-    if inhibitor is None:
+def every_method_compiled() -> Iterator[None]:
+    """Within the block the compiler keeps what it made of a block of layers for each method, or says that it cannot."""
+    # To the compiler all blocks are one piece of code. By default it does not ask whether a block has hooks and runs
+    # what it made of one without; and at its limit of versions it goes on without compiling.
+    torch._dynamo.reset()
+    with torch._dynamo.config.patch(
+        skip_nnmodule_hook_guards=False, recompile_limit=16 * len(METHODS), fail_on_recompile_limit_hit=True
+    ):
         yield
-        return
-    inhibitor.resume()
-    try:
-        yield
-    finally:
-        inhibitor.pause()
 
 
 def memory_of(step: Callable[[], None], device: str) -> int:

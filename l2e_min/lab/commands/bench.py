@@ -60,7 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         bench = bench_pretrain
         settings = list(bench.plan(arguments.sizes, arguments.batch, arguments.context, threads, devices, compiled))
-        settings = [setting | {"rounds": arguments.repeats} for setting in settings]
+        settings = [setting | {"rounds": arguments.repeats, "progress": True} for setting in settings]
     rows = []
     for setting in tqdm(settings, unit="size"):
         rows += bench.measure(**setting)
@@ -68,5 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.out:
         machine = torch.cuda.get_device_name() if "cuda" in devices else platform.machine()
         record = {"torch": torch.__version__, "python": platform.python_version(), "machine": machine}
+        record["cpu"] = torch.backends.cpu.get_cpu_capability()  # such as "AVX2": what its kernels were chosen by
         arguments.out.write_text(json.dumps({**record, "rows": bench.as_record(rows)}, indent=1) + "\n")
     return 0
