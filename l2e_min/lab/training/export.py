@@ -82,7 +82,7 @@ def command(settings: dict) -> str:
     from l2e_min.lab.training.recipe import PretrainSettings
 
     usual = PretrainSettings(size=settings["size"], seed=settings["seed"]).as_dict()
-    shown = ["size", "method", "text", "steps", "seed"]
+    shown = ["size", "method", "text", "steps", "seed", "precision"]  # the last one's default is the device's own
     words = []
     for name, value in usual.items():  # an option is called as its setting; an old record may lack a new one
         chosen = settings.get(name, value)

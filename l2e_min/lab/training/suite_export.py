@@ -171,10 +171,11 @@ def missing(summary: dict) -> str:
 
 
 def command(settings: dict) -> str:
-    """The command that trains the suite; what equals the suite's defaults is left out."""
+    """The command that trains the suite; what equals the suite's defaults on every machine is left out."""
     usual = PretrainSettings(size=settings["size"], seed=settings["seed"], **DEFAULTS).as_dict()
     words = []
     for name, value in usual.items():
-        if settings.get(name, value) != value and name not in ("device", "data_seed"):
+        differs = settings.get(name, value) != value or name == "precision"  # whose default is the device's own
+        if differs and name not in ("device", "data_seed"):
             words += [f"--{name.replace('_', '-')}", str(settings[name])]
     return " ".join(["l2e pretrain suite --out runs/suite", *words, "--export runs/exported"])
