@@ -59,7 +59,7 @@ test: lint test-unit test-notebooks book test-figures test-browser test-pdf  ## 
 	@echo "all tests passed"
 
 test-fast: lint  ## style, and units without those marked slow
-	$(BIN)/python -m pytest -q -n 2 --dist loadscope -m "not slow" $(LATER) tests
+	$(BIN)/python -m pytest -q -p no:nbval -n 2 --dist loadscope -m "not slow" $(LATER) tests
 
 lint: $(READY)
 	$(BIN)/ruff check .

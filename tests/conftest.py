@@ -4,12 +4,21 @@ import random
 from types import SimpleNamespace
 
 import pytest
-import torch
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A module's ``SLOW_FIXTURES`` are those that take many seconds to set up: every test with one of them is slow."""
+    for item in items:
+        if set(getattr(item, "fixturenames", ())) & getattr(getattr(item, "module", None), "SLOW_FIXTURES", set()):
+            item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture
 def one_thread():
     """One thread for torch, whose results may depend on their number."""
+    import torch  # here: tests that need none of it start at once
+
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield

@@ -134,6 +134,7 @@ def here(book, tmp_path, monkeypatch):
     return copy
 
 
+@pytest.mark.slow
 def test_out_copies_the_book_and_skips_the_unchanged(here, tmp_path, capsys):
     out = tmp_path / "build" / "book"
     before = sorted(here.rglob("*"))
@@ -168,6 +169,7 @@ def test_the_page_may_show_the_notebooks_as_committed(here, made, tmp_path, caps
             execute.main(words)
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_named(here, capsys):
     (here / "02_broken.py").write_text("# %%\nprice = 3\n\n# %%\nprice / 0\n")
     assert execute.main([]) == 1

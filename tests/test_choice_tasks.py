@@ -22,6 +22,8 @@ from l2e_min.lab.text.document import Corpus, Document
 from l2e_min.lab.text.languages import LANGUAGES
 from l2e_min.lab.text.overlap import overlapping
 
+SLOW_FIXTURES = {"corpus", "tasks", "files"}  # of all installed text
+
 
 @pytest.fixture(scope="module")
 def corpus():

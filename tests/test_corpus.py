@@ -288,6 +288,9 @@ def test_the_text_column_is_the_usual_one_or_the_only_one():
 # --- the installed text -----------------------------------------------------------------------------------------------
 
 
+SLOW_FIXTURES = {"corpus"}  # all installed text
+
+
 @pytest.fixture(scope="module")
 def corpus() -> Corpus:
     return load_corpus("installed")

@@ -8,6 +8,8 @@ from safetensors.torch import load_file
 
 from l2e_min.distributed import processes
 
+SLOW_FIXTURES = {"pair"}  # two more processes
+
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory):

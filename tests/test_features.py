@@ -13,6 +13,9 @@ from l2e_min.lab.text.features import FEATURE_SETS, PROSE, load_features, rows_o
 NAMES = list(FEATURE_SETS)
 
 
+SLOW_FIXTURES = {"corpus", "datasets"}  # of all installed text
+
+
 @pytest.fixture(scope="module")
 def corpus():
     return load_corpus("installed")

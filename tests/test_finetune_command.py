@@ -44,6 +44,7 @@ def l2e(capsys, *words):
 QUICK = ("--rates", "0.01", "--batch", "16", "--device", "cpu", "--quiet")
 
 
+@pytest.mark.slow
 def test_a_folder_never_seen(tmp_path, capsys, model):
     folder, out = write(tmp_path / "Reviews"), tmp_path / "runs" / "new"
     words = ["--model", model, "--task-dir", folder, *QUICK, "--method", "plain", "memel", "--seeds", 2, "--out", out]
@@ -78,6 +79,7 @@ def prose(n_files=40) -> Corpus:
     return Corpus("small", documents, [])
 
 
+@pytest.mark.slow
 def test_a_mini_task_is_cut_from_the_installed_text(tmp_path, capsys, monkeypatch, model):
     asked = []
     monkeypatch.setattr(mini, "load_corpus", lambda name: asked.append(name) or prose())

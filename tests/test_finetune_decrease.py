@@ -35,6 +35,7 @@ def seen(model):
     return {name: d.watched_run(TASK, model, settings(name), every=EVERY) for name in ("plain", "memel")}
 
 
+@pytest.mark.slow
 def test_a_watched_run_gives_the_numbers_of_the_run_alone(model, seen):
     alone = fine_tune(TASK, model, settings("memel"))
     assert alone.scores == seen["memel"][1].scores and alone.curve == seen["memel"][1].curve
@@ -120,6 +121,7 @@ def test_the_pair_picked_is_the_largest():
     assert picked_pairs(z, moments).tolist() == [2 * 3 + 1, 2]
 
 
+@pytest.mark.slow
 def test_the_record_goes_on_and_holds_to_its_settings(model, tmp_path, monkeypatch):
     out, made = tmp_path / "record.json", []
     real = d.watched_run

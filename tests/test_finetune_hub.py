@@ -64,6 +64,9 @@ def tiny_bert_base():
     }, digests, words  # fmt: skip
 
 
+SLOW_FIXTURES = {"hub"}  # asked by a process with the Hugging Face libraries
+
+
 @pytest.fixture(scope="module")
 def hub():
     files, weights, words = tiny_bert_base()

@@ -45,6 +45,7 @@ def learned(model):
 # --- it learns
 
 
+@pytest.mark.slow
 def test_a_planted_task_is_learned(learned):
     assert min(learned.scores.values()) > 90 and set(learned.scores) == {"dev", "test", "test_on"}
     loss = learned.curve["loss"]

@@ -42,6 +42,7 @@ def test_no_run_stands_twice(rows):
     assert len(set(keys)) == len(keys)
 
 
+@pytest.mark.slow
 def test_the_recorded_rows_are_those_of_today(rows):
     trained_on = json.loads((shipped_bert() / "training.json").read_text())["text"]["fingerprint"]
     if without_task_files(load_corpus()).fingerprint != trained_on:
@@ -52,6 +53,7 @@ def test_the_recorded_rows_are_those_of_today(rows):
         assert fingerprint(task) == kept[task.name], task.name
 
 
+@pytest.mark.slow
 def test_controls_that_were_made_are_known(rows):
     accept, topic = (next(t for t in QUICK.tasks() if t.name == name) for name in ("accept", "topic"))
     assert QUICK.has(rows, accept, "entry")

@@ -46,6 +46,7 @@ def test_it_fetches_the_repository_that_the_book_names():
     )
 
 
+@pytest.mark.slow
 def test_a_notebook_gets_it_as_if_it_had_been_run(tmp_path):
     source, made = tmp_path / "01_a_chapter.py", tmp_path / "01_a_chapter.ipynb"
     source.write_text(CHAPTER)

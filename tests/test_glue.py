@@ -33,6 +33,9 @@ def glue_caller(hub, home, **environment) -> test_hub.Caller:
         return test_hub.Caller(hub, home, **environment)
 
 
+SLOW_FIXTURES = {"hub", "caller"}  # a process with the Hugging Face libraries
+
+
 @pytest.fixture(scope="module")
 def hub():
     hub = Hub({}, {REPOSITORY: {"main": tiny_glue()}})

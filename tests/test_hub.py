@@ -185,6 +185,9 @@ WORDS = np.array([f"w{i}" for i in range(500)])
 ROWS = [{"text": " ".join(np.random.default_rng(i).choice(WORDS, 80)), "meta": {"set": "x"}} for i in range(60)]
 
 
+SLOW_FIXTURES = {"caller"}  # a process with the Hugging Face libraries
+
+
 @pytest.fixture(scope="module")
 def hub():
     main, weights = tiny_pythia(0)

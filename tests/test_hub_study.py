@@ -18,6 +18,9 @@ REVISIONS = {"main": -1, "step1000": 1000, "step143000": 143000}
 HELD_OUT = [f"the loss of row {i} is measured on this text" for i in range(20)]
 
 
+SLOW_FIXTURES = {"caller"}  # a process with the Hugging Face libraries
+
+
 @pytest.fixture(scope="module")
 def hub():
     """Small checkpoints under the real names; 160m's is larger than the 10 MB pieces that the client keeps."""

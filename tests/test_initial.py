@@ -173,6 +173,9 @@ def test_a_bert_is_no_beginning_of_a_pythia(tmp_path, capsys, texts):
 # ---- from the hub --------------------------------------------------------------------------------------------------
 
 
+SLOW_FIXTURES = {"hub", "caller"}  # a process with the Hugging Face libraries
+
+
 @pytest.fixture(scope="module")
 def hub():
     files, weights = test_hub.tiny_pythia(0)

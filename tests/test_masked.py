@@ -182,6 +182,7 @@ def killed_before(step: int, out: Path, corpus, **changes) -> None:
 
 
 @pytest.mark.parametrize("method", ["plain", "l2e"])
+@pytest.mark.slow
 def test_killed_and_resumed_a_bert_ends_in_the_same_bits(tmp_path, corpus, method):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     train(whole, corpus, method=method)
@@ -191,6 +192,7 @@ def test_killed_and_resumed_a_bert_ends_in_the_same_bits(tmp_path, corpus, metho
     assert fingerprints(killed) == fingerprints(whole) and len(fingerprints(whole)) > 6
 
 
+@pytest.mark.slow
 def test_a_bert_learns_and_can_be_fine_tuned_from_its_folder(tmp_path, corpus):
     from l2e_min.lab.mini_bert import load_encoder
 

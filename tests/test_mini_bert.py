@@ -40,6 +40,7 @@ print(train_wordpiece(texts(), 600, 64).backend_tokenizer.to_str())
 """
 
 
+@pytest.mark.slow
 def test_two_processes_learn_the_same_tokenizer(tokenizer):
     """The texts are full of pairs that are equally frequent; Rust's hash maps are seeded anew in every process."""
     run = subprocess.run(

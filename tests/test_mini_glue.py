@@ -28,6 +28,9 @@ from l2e_min.lab.text.document import Corpus, Document
 PAIRS = ("match", "halves", "paraphrase")
 
 
+SLOW_FIXTURES = {"build", "tasks"}  # five tasks cut, some of them twice
+
+
 @pytest.fixture(scope="module")
 def build(tmp_path_factory):
     folder = tmp_path_factory.mktemp("build")
@@ -149,6 +152,7 @@ def test_the_table_says_what_is_there(tasks):
         assert row["example"].startswith(rows.first[0])
 
 
+@pytest.mark.slow
 def test_topic_masks_the_packages_names():
     corpus = small_corpus()
     named = [Document(d.text.replace(" is ", " NumPy torch "), d.source, d.family) for d in corpus.train]

@@ -59,6 +59,7 @@ def whole(tmp_path_factory, corpus):
     return out, train(out, corpus)
 
 
+@pytest.mark.slow
 def test_it_learns(whole, corpus, tmp_path):
     _, result = whole
     longer = train(tmp_path, corpus, steps=150)

@@ -41,6 +41,9 @@ def train(out, corpus, every=100, attach=None, **changes):
     return p.pretrain(chosen, out, checkpoint_every=every, attach=attach, corpus=corpus, progress=False)
 
 
+SLOW_FIXTURES = {"runs"}  # one with each method
+
+
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, corpus):
     """A finished run of every method: {name: (folder, result)}."""

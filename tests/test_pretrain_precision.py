@@ -63,7 +63,14 @@ def test_pieces_make_the_same_plain_step(train, size):
     assert_same(gradients[0], gradients[2], atol=1e-6)
 
 
-@pytest.mark.parametrize(("method", "penalty_in"), [("l2e", "backward"), ("l2e", "loss"), ("memel", "loss")])
+@pytest.mark.parametrize(
+    ("method", "penalty_in"),
+    [
+        ("l2e", "backward"),
+        pytest.param("l2e", "loss", marks=pytest.mark.slow),
+        pytest.param("memel", "loss", marks=pytest.mark.slow),
+    ],
+)
 def test_pieces_are_batches_to_the_inhibitor_and_its_penalty_is_their_mean(train, tmp_path, corpus, method, penalty_in):
     """Against the loop a reader would write: the penalty in the loss, each piece's loss divided by their number."""
     got, state = train(penalty_in=penalty_in, method=method, accumulate=2)
@@ -87,6 +94,7 @@ def test_pieces_are_batches_to_the_inhibitor_and_its_penalty_is_their_mean(train
     assert all(n == 32 for name, n in state.items() if name.endswith("moments.batches"))
 
 
+@pytest.mark.slow
 def test_pieces_select_as_much_as_whole_steps(train):
     """The inhibitor judges every piece by those before it: not the same pairs to the last one, but as many."""
     options = {"method": "l2e", "batch": 32, "share": 0.1}
@@ -98,9 +106,10 @@ def test_pieces_select_as_much_as_whole_steps(train):
             assert pieces[name] == pytest.approx(whole[name].item(), rel=0.1), "as many tokens remembered"
 
 
-@pytest.mark.parametrize(
-    "method", ["plain", "l2e", "ms", "invariant_log_ms", "memel", "freeze", "mean_replaced", "shrunk", "zeroed"]
-)
+QUICK, REST = ["plain", "l2e"], ["ms", "invariant_log_ms", "memel", "freeze", "mean_replaced", "shrunk", "zeroed"]
+
+
+@pytest.mark.parametrize("method", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in REST)])
 def test_activation_checkpointing_changes_nothing(train, method, monkeypatch):
     calls, forward = [], GPTNeoXMLP.forward
     monkeypatch.setattr(GPTNeoXMLP, "forward", lambda *a: (calls.append(1), forward(*a))[1])
@@ -128,9 +137,10 @@ def unlimited():
         ("l2e", "aot_eager"),
         ("memel", "aot_eager"),
         ("mean_replaced", "aot_eager"),
-        pytest.param("l2e", "inductor", marks=pytest.mark.slow),
+        ("l2e", "inductor"),
     ],
 )
+@pytest.mark.slow
 def test_compiled_blocks_train_the_same(train, monkeypatch, method, backend, unlimited):
     without, state = train(method=method)
     monkeypatch.setattr(d, "BACKEND", backend)
@@ -141,6 +151,7 @@ def test_compiled_blocks_train_the_same(train, monkeypatch, method, backend, unl
     assert_same(state, got_state, rtol=1e-2, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_all_at_once(train, monkeypatch, unlimited):
     monkeypatch.setattr(d, "BACKEND", "aot_eager")
     without, _ = train(method="l2e", accumulate=2)

@@ -110,6 +110,7 @@ def shipped():
     return Seals()
 
 
+@pytest.mark.slow
 def test_no_recorded_number_is_older_than_its_code(shipped):
     problems = shipped.problems()
     advice = (

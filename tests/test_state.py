@@ -47,7 +47,7 @@ def train(reentrant, kind, retrieval, penalty_in="loss", forwards=1, steps=6):
     return {**dict(model.named_parameters()), **inhibitor.state_dict(), "penalties": torch.stack(penalties)}
 
 
-@pytest.mark.parametrize("forwards", [1, 3])
+@pytest.mark.parametrize("forwards", [1, pytest.param(3, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("retrieval", RETRIEVALS)
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("reentrant", "penalty_in"), [(False, "loss"), (False, "backward"), (True, "backward")])
@@ -181,7 +181,7 @@ class NoWaiting(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("device", ["cpu", "meta"])  # meta takes the path of the GPU and holds no values to read
-@pytest.mark.parametrize("checkpointed", [False, True])
+@pytest.mark.parametrize("checkpointed", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("penalty_in", ["loss", "backward"])
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("retrieval", RETRIEVALS)

@@ -72,6 +72,7 @@ def words_of(places, out, model, *more) -> list:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.slow
 def test_any_architecture_is_measured(places, tmp_path, capfd, name):
     status, printed, _ = l2e(capfd, *words_of(places, tmp_path, name))
     assert status == 0
@@ -91,6 +92,7 @@ def test_any_architecture_is_measured(places, tmp_path, capfd, name):
     assert "measured" not in printed and "null: with permuted labels" in printed
 
 
+@pytest.mark.slow
 def test_the_model_as_an_option_and_other_options(places, tmp_path, capfd):
     words = words_of(places, tmp_path, "gpt2", "--no-off", "--aggregate", "max", "--seed", 3, "--random-neurons", 20)
     status, printed, _ = l2e(capfd, "--model", *words, "--batch-size", 5, "--device", "cpu")

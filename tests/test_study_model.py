@@ -27,7 +27,9 @@ def words():
     return tokenizer()
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(
+    scope="module", params=[FAMILIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[1:])]
+)
 def family(request, words):
     """(model, what two passes kept, neurons switched off)."""
     model, data = tiny(request.param), dataset()
@@ -172,6 +174,7 @@ def test_bytes_beyond_the_context_do_not_count(words):
 # ---- the whole ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_study_is_its_parts(words):
     model, data = tiny("llama"), [dataset()]
     found = study_model(model, words, data, TEXTS, random_neurons=20, seed=3, **QUIET)
@@ -186,6 +189,7 @@ def test_a_study_is_its_parts(words):
 
 
 @pytest.mark.parametrize("aggregate", ["max", "last"])
+@pytest.mark.slow
 def test_neurons_are_held_at_their_mean_over_tokens_whatever_is_measured(words, aggregate, monkeypatch):
     model, data = tiny("gpt2"), dataset()
     held = []
@@ -222,6 +226,7 @@ def test_what_is_no_causal_language_model_is_named(words):
         study_model(mamba, words, [dataset()], TEXTS, **QUIET)
 
 
+@pytest.mark.slow
 def test_held_out_rows_are_validation_text_in_an_order_of_the_seed():
     from l2e_min.lab.text.corpus import load_corpus
 

@@ -28,7 +28,9 @@ def data():
     return dataset()
 
 
-@pytest.fixture(scope="module", params=FAMILIES)
+@pytest.fixture(
+    scope="module", params=[FAMILIES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in FAMILIES[1:])]
+)
 def family(request, words, data):
     """(model, values (n, layers * neurons) in memory, what the two passes kept)."""
     model = tiny(request.param)
@@ -185,6 +187,7 @@ def peak(work) -> int:
     return highest
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_texts(words):
     """Wide layers, short texts: here the values of all neurons are what fills the memory."""
     import transformers as t

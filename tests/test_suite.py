@@ -169,6 +169,7 @@ def killed_at(step: int, out: Path, corpus) -> None:
 
 
 @pytest.mark.parametrize("kills", [(3,), (9, 8), (14, 20)])
+@pytest.mark.slow
 def test_killed_and_called_again_it_ends_in_the_same_bits(tmp_path, corpus, trained, kills):
     """Before the first checkpoint; between a snapshot and the next checkpoint; in the second and in the third run."""
     for step in kills:
@@ -255,6 +256,7 @@ def test_the_loss_of_a_snapshot_is_that_of_its_weights(exported, trained, corpus
     assert last == expected != first
 
 
+@pytest.mark.slow
 def test_an_export_can_grow_and_repeat_itself(trained, corpus, tmp_path):
     export_suite(trained[0], tmp_path / "suite", RUNS[:1], corpus=corpus)
     grown = export_suite(trained[0], tmp_path / "suite", RUNS[1:], corpus=corpus)
@@ -300,6 +302,7 @@ def run_command(*words: str) -> int:
     return command_module.run(parser.parse_args(words))
 
 
+@pytest.mark.slow
 def test_the_command_trains_goes_on_and_exports(tmp_path, corpus, monkeypatch, capsys):
     monkeypatch.setattr("l2e_min.lab.text.corpus.load_corpus", lambda text: corpus)
     out, target = tmp_path / "suite", tmp_path / "models"

@@ -32,6 +32,9 @@ def planted(where, n=240, seed=0):
     return Task("planted", "planted", "classification", "accuracy", ("no", "yes"), part(n), part(n // 2), part(n))
 
 
+SLOW_FIXTURES = {"results"}  # of four planted tasks
+
+
 @pytest.fixture(scope="module")
 def results():
     return {where: measured(planted(where)) for where in ("first", "second", "both", None)}
