@@ -19,9 +19,8 @@ from execute import WIDGETS  # noqa: E402
 
 PAGES = Path(os.environ.get("L2E_PAGES", ROOT / "_build" / "html"))
 SHOTS = Path(os.environ["L2E_SHOTS"]) if "L2E_SHOTS" in os.environ else None  # a folder for pictures of every page
-NOT_OURS = {"index", "genindex", "search", "py-modindex"}  # a redirect and the theme's own pages
 AXE_ON_PHONE = {"00_welcome", "03_scale_study", "09_scoreboard"}  # what differs on a phone differs on every page alike
-FOUND = sorted(path for path in PAGES.glob("*.html") if path.stem not in NOT_OURS)
+FOUND = sorted(path for path in PAGES.glob("*.html") if path.stem != "index")  # a redirect
 
 
 def give_up(reason: str):
@@ -191,8 +190,8 @@ def controls_of_notebook(stem: str) -> int:
     from browser import CONTROLS
 
     book = PAGES.parent / "book"
-    if (book / f"{stem}.md").is_file():
-        return 0  # a page without code
+    if not (book / f"{stem}.ipynb").is_file():
+        return 0  # a page of text, or one of the theme's own
     notebook = nbformat.read(book / f"{stem}.ipynb", as_version=4)
     state = notebook.metadata.get("widgets", {}).get(WIDGETS, {}).get("state", {})
     return sum(model["model_name"] in CONTROLS for model in state.values())
