@@ -691,7 +691,7 @@ print(f"\nthe lead holds on fresh seeds: {fresh.low > 0}   ({fresh.value:+.1f} [
 # On the fresh seeds the difference is a good third of what it was, and its interval holds 0: **the lead does not hold by the rule that
 # was fixed for it.** That is what choosing after the fact does. A small gain may be there, as the estimate is above 0 in both halves;
 # three seeds cannot tell. (The fresh runs were made in float32, on a CPU without bfloat16 instructions; there, too, the two MLPs
-# end as constants.)
+# become constants.)
 
 # %% [markdown]
 # ## What the measures of chapter 3 say
