@@ -52,6 +52,9 @@ def book(tmp_path_factory) -> Path:
     return folder
 
 
+SLOW_FIXTURES = {"made"}  # in a kernel
+
+
 @pytest.fixture(scope="module")
 def made(book) -> str:
     return execute.execute(book / "01_a_chapter.py")

@@ -184,7 +184,7 @@ def test_log_likelihoods_are_those_of_each_text_alone(batch_size):
     np.testing.assert_allclose(got.numpy(), want, rtol=1e-4, atol=1e-3)
 
 
-@pytest.mark.parametrize("shots", [0, 3])
+@pytest.mark.parametrize("shots", [0, pytest.param(3, marks=pytest.mark.slow)])
 def test_evaluate_equals_a_slow_loop(tokenizer, shots):
     model = sharp(context=32)
     tasks = [task("pmi", 30, shots, "a", 5), task("sum", 30, shots, "b", 6)]

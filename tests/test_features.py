@@ -191,6 +191,7 @@ def test_a_row_of_two_labels_is_left_out(folder):
     assert not any("common" in source for source in data.sources)
 
 
+@pytest.mark.slow
 def test_too_few_rows_says_how_many_there_are(folder):
     with pytest.raises(UserError, match=r"'blue' has \d+ rows of 128 bytes, 5000 are asked for.*give more text"):
         load_features(str(folder), rows_per_feature=5000)
@@ -220,6 +221,7 @@ def test_bad_input_is_a_user_error(folder, tmp_path_factory):
         load_features(str(folder), rows_per_feature=20)
 
 
+@pytest.mark.slow
 def test_every_profile_asks_for_rows_that_are_there():
     most = max(settings.rows_per_feature for settings in PROFILES.values())
     for name in FEATURE_SETS:

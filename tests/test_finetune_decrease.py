@@ -43,6 +43,7 @@ def test_a_watched_run_gives_the_numbers_of_the_run_alone(model, seen):
         assert torch.equal(p, q)
 
 
+@pytest.mark.slow
 def test_the_control_is_fine_tunes_own_plain_step(seen):
     """To the last bit, dropout included: so a difference of another method is the method's."""
     pairs, _ = seen["plain"]

@@ -88,6 +88,7 @@ def test_the_same_arguments_give_the_same_numbers_whatever_ran_before(model, met
         assert torch.equal(one, two)
 
 
+@pytest.mark.slow
 def test_seeds_rates_and_weights_matter(model):
     curves = [
         small(model, seed=0).curve["loss"],
@@ -100,6 +101,7 @@ def test_seeds_rates_and_weights_matter(model):
     assert len({tuple(curve) for curve in curves}) == 6
 
 
+@pytest.mark.slow
 def test_methods_differ_from_the_eleventh_step_on(model):
     """While the moments settle all are plain to the bit."""
     task = planted_task()
@@ -151,6 +153,7 @@ def test_the_loss_is_cross_entropy_or_the_squared_error():
 # --- what is reported
 
 
+@pytest.mark.slow
 def test_the_scores_are_those_of_the_last_weights(learned, model):
     """Again by hand from the model that is handed back, row by row in the task's own order."""
     task = planted_task()

@@ -107,6 +107,7 @@ def test_torch_stays_at_the_platforms_version():
     assert second[-3:] == ["--no-deps", "-e", str(ROOT)]
 
 
+@pytest.mark.slow
 def test_a_loaded_package_that_was_replaced_is_named(monkeypatch, capsys):
     import numpy
 

@@ -326,6 +326,7 @@ def test_mixed_precision(dtype):
     assert torch.isfinite(loss) and all(torch.isfinite(v).all() for v in state.values())
 
 
+@pytest.mark.slow
 def test_compiled_model_trains_the_same():
     results = []
     for compiled in (False, True):

@@ -85,7 +85,15 @@ def test_a_tokenizer_may_lie_elsewhere(tmp_path, first, corpus):
     assert first_loss(tmp_path / "run") == first_loss(tmp_path / "beside")
 
 
-@pytest.mark.parametrize("changes", [{}, {"method": "l2e"}, {"method": "memel"}], ids=["plain", "l2e", "memel"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"method": "l2e"},
+        pytest.param({}, marks=pytest.mark.slow),
+        pytest.param({"method": "memel"}, marks=pytest.mark.slow),
+    ],
+    ids=["l2e", "plain", "memel"],
+)
 def test_cut_off_and_resumed_it_ends_in_the_same_bits(tmp_path, first, corpus, monkeypatch, changes):
     train(tmp_path / "whole", corpus, initial=str(first), **changes)
     with monkeypatch.context() as patch, pytest.raises(Cut):

@@ -114,7 +114,9 @@ def run_killed_at(step: int, out: Path, corpus) -> None:
     assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
 
 
-@pytest.mark.parametrize("kills", [(3,), (8, 5, 9), (25,), (29, 1, 1)])
+@pytest.mark.parametrize(
+    "kills", [(8, 5, 9), *(pytest.param(kills, marks=pytest.mark.slow) for kills in [(3,), (25,), (29, 1, 1)])]
+)
 def test_killed_and_resumed_it_ends_in_the_same_bits(tmp_path, corpus, whole, kills):
     for step in kills:
         run_killed_at(step, tmp_path, corpus)
@@ -130,6 +132,7 @@ def test_the_log_has_every_line_once(whole):
     assert int(lines[-1].split(",")[1]) == 30 * 4 * 16
 
 
+@pytest.mark.slow
 def test_what_an_inhibitor_adds_is_saved_and_resumed(tmp_path, corpus):
     """A penalty with a state and its own random numbers: resumed it must go on the same, and it must matter."""
 

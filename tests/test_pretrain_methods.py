@@ -249,7 +249,9 @@ def test_the_running_mean_is_that_of_the_last_batches_and_its_gradient_the_batch
     assert set(saved) == {"control"}
 
 
-@pytest.mark.parametrize("method", ["l2e", "memel", *CHANGES])
+@pytest.mark.parametrize(
+    "method", ["l2e", *(pytest.param(name, marks=pytest.mark.slow) for name in ("memel", *CHANGES))]
+)
 def test_a_mini_bert_takes_them_too(tmp_path, corpus, method):
     options = {"size": "bert-32x2", "vocabulary": 500, "steps": 4}
     result = train(tmp_path, corpus, method=method, **options)

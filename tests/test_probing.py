@@ -110,6 +110,7 @@ def test_one_easy_feature_can_be_kept_from_filling_the_list(planted):
     assert np.bincount(table.feature).max() == 2 and set(table.feature.tolist()) == set(where)
 
 
+@pytest.mark.slow
 def test_tensors_and_seeds(planted):
     values, labels, _ = planted
     table = top_neurons(torch.tensor(values), torch.tensor(labels), seed=1)
@@ -130,6 +131,7 @@ def test_rows_of_one_file_stay_on_one_side():
     assert (np.abs(np.bincount(labels[test]) - 50) <= 5).all()
 
 
+@pytest.mark.slow
 def test_a_file_that_gives_itself_away_does_not_flatter():
     """Each file has a value of its own, at random: split by rows it can be learnt, split by file it cannot."""
     draw = np.random.default_rng(4)
@@ -172,6 +174,7 @@ def test_dead_neurons_are_passed_over():
     assert len(probe(np.ones((40, 5)), labels)) == 0 == len(top_neurons(np.ones((40, 5)), labels))
 
 
+@pytest.mark.slow
 def test_it_is_quick():
     draw = np.random.default_rng(0)
     labels = np.repeat(np.arange(10), 200)

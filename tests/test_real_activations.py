@@ -13,6 +13,9 @@ from l2e_min.sites import mlp_sites
 SHARE = 0.02
 
 
+SLOW_FIXTURES = {"batches"}  # of all installed text
+
+
 @pytest.fixture(scope="module")
 def batches():
     """60 batches of activations (tokens, 512) of a middle layer, 40 texts each, and the model."""

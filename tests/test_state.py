@@ -180,7 +180,9 @@ class NoWaiting(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("device", ["cpu", "meta"])  # meta takes the path of the GPU and holds no values to read
+@pytest.mark.parametrize(
+    "device", ["meta", pytest.param("cpu", marks=pytest.mark.slow)]
+)  # meta takes the path of the GPU and holds no values to read
 @pytest.mark.parametrize("checkpointed", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("penalty_in", ["loss", "backward"])
 @pytest.mark.parametrize("kind", KINDS)

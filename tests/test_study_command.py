@@ -106,6 +106,7 @@ def test_the_model_as_an_option_and_other_options(places, tmp_path, capfd):
     assert printed.splitlines()[3].split()[-2:] == ["-", "-"]
 
 
+@pytest.mark.slow
 def test_a_suite_is_measured_along_training(places, tmp_path, capfd):
     status, printed, _ = l2e(capfd, *words_of(places, tmp_path, "suite", "--steps", 2, 7, "--rows", 8))
     assert status == 0
@@ -175,6 +176,7 @@ def interrupted_at(call: int, monkeypatch, function=study_model):
     return calls
 
 
+@pytest.mark.slow
 def test_stopped_and_called_again_the_result_is_that_of_one_go(places, tmp_path, capfd, monkeypatch):
     words = words_of(places, tmp_path / "one", "suite", "--steps", "--rows", 8, "--no-off")
     assert l2e(capfd, *words)[0] == 0
@@ -196,6 +198,7 @@ def test_stopped_and_called_again_the_result_is_that_of_one_go(places, tmp_path,
     assert table(read(out / "study.jsonl")[1]) in printed
 
 
+@pytest.mark.slow
 def test_a_real_ctrl_c_leaves_what_is_done(places, tmp_path):
     """The command in a process of its own, with the installed text; stopped once the first model is written down."""
     load_corpus("installed")  # so that it is cached
@@ -318,6 +321,7 @@ def test_labels_in_too_few_files_are_named_before_anything_is_measured(places, t
     assert "own cannot be split" in message and "(code: 1 files); give each feature more files" in message
 
 
+@pytest.mark.slow
 def test_a_record_is_of_one_kind(places, tmp_path, capfd):
     """Other settings, other texts, another model of the same name, or without neurons switched off."""
     words = words_of(places, tmp_path / "out", "gpt2", "--rows", 8)

@@ -97,6 +97,7 @@ def test_candidates_come_best_first():
 
 @settings(max_examples=40, deadline=None)
 @given(data=st.data(), kind=st.sampled_from(KINDS), seed=st.integers(0, 20))
+@pytest.mark.slow
 def test_neither_the_split_into_batches_nor_their_order_matters(data, kind, seed):
     z, labels, held = case(kind, seed, n=60, width=10)
     whole = first_pass(batches(z, []), labels, held)

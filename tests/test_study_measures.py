@@ -49,11 +49,12 @@ def values_of(kinds: str, seed: int = 0, per_kind: int = 20):
     return torch.stack([there.z[:, there.where(kind)] for kind in kinds.split()], 1), there.labels
 
 
-@pytest.fixture()
-def planted(monkeypatch):
+@pytest.fixture(scope="module")
+def planted():
     values, labels = values_of("monosemantic noise spike")
-    found = seen(values, labels, monkeypatch)
-    return values, labels, found, measures(found)
+    with pytest.MonkeyPatch.context() as patch:
+        found = seen(values, labels, patch)
+        return values, labels, found, measures(found)
 
 
 def test_planted_neurons_give_what_they_must(planted):
@@ -97,7 +98,9 @@ def test_noise_gives_nothing_beyond_its_nulls(monkeypatch):
     assert np.abs(np.array(m["fkr"])[..., 8:] - 0.8).max() < 0.1
 
 
-@pytest.mark.parametrize("kinds", ["monosemantic noise spike", "polysemantic noise"])
+@pytest.mark.parametrize(
+    "kinds", ["polysemantic noise", pytest.param("monosemantic noise spike", marks=pytest.mark.slow)]
+)
 def test_they_are_the_measures_of_the_values_in_memory(kinds, monkeypatch):
     values, labels = values_of(kinds, seed=1)
     values = values.float()
@@ -126,12 +129,14 @@ def test_they_are_the_measures_of_the_values_in_memory(kinds, monkeypatch):
     assert m["gap_standardized"] == pytest.approx(np.mean(scaled), rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_neuron_that_is_low_on_its_feature_has_a_gap_too(monkeypatch):
     values, labels = values_of("monosemantic noise")
     up, down = (measures(seen(sign * values, labels, monkeypatch)) for sign in (1, -1))
     assert down["gap"] == pytest.approx(up["gap"]) and down["phi_on"] == pytest.approx(up["phi_on"])
 
 
+@pytest.mark.slow
 def test_dead_neurons_are_counted_and_left_out(monkeypatch):
     values, labels = values_of("monosemantic noise dead")
     m = measures(seen(values, labels, monkeypatch))
@@ -146,6 +151,7 @@ def test_dead_neurons_are_counted_and_left_out(monkeypatch):
     assert np.isfinite([m[name] for name in EXPLAINED]).all()
 
 
+@pytest.mark.slow
 def test_the_seed_moves_draws_and_little_else(planted, monkeypatch):
     values, labels, _, m = planted
     assert measures(seen(values, labels, monkeypatch)) == m

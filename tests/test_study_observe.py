@@ -124,6 +124,7 @@ def test_run_again_for_each_pass_or_kept_in_memory_is_the_same(words, data, fami
     same(again, kept)
 
 
+@pytest.mark.slow
 def test_the_size_of_batches_does_not_matter(words, data):
     model = tiny("gpt_neox")
     a, b = (observe(model, words, data, batch_size=size, progress=False) for size in (1, 64))
@@ -151,6 +152,7 @@ def runs_of(model):
     return count
 
 
+@pytest.mark.slow
 def test_what_fits_is_kept_and_the_model_runs_once(words, data):
     model = tiny("gpt_neox")
     count, needed = runs_of(model), 4 * len(data.texts) * LAYERS * NEURONS

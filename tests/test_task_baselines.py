@@ -60,6 +60,7 @@ def test_nothing_planted_nothing_found(results):
     assert max(results[None]["scores"].values()) < 62
 
 
+@pytest.mark.slow
 def test_a_text_on_both_labels_is_exactly_chance():
     task = planted("both")
     twice = lambda rows: Rows((*rows.first, *rows.first), (*rows.second, *rows.second[1:], rows.second[0]),  # noqa: E731
@@ -89,12 +90,14 @@ def test_regression_is_scored_by_rank():
     assert scores["majority"] == 0 and scores["overlap"] > 80
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_predictions():
     task = planted("both", n=80)
     once, again = predictions(task, 3), predictions(task, 3)
     assert all(np.array_equal(once[name][0], again[name][0]) and once[name][1] == again[name][1] for name in once)
 
 
+@pytest.mark.slow
 def test_settings_are_chosen_without_the_test_rows():
     task = planted("both", n=80)
     blind = Rows(task.test.first, task.test.second, 1 - task.test.labels, task.test.sources)

@@ -27,6 +27,7 @@ def test_the_same_texts_give_the_same_tokenizer(tokenizer):
 
 @settings(max_examples=60, deadline=None)
 @given(text=st.text(max_size=60))
+@pytest.mark.slow
 def test_every_text_comes_back(tokenizer, text):
     ids = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False).ids
     if END_OF_TEXT not in text and PADDING not in text:

@@ -135,6 +135,7 @@ def test_the_penalty_is_that_of_a_loop_written_by_hand(trainer):
 
 @pytest.mark.parametrize("accumulated", [1, 3])
 @pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.slow
 def test_the_penalty_in_the_backward_pass_is_the_one_in_the_loss(trainer, accumulated, scaled):
     gradients = []
     for where in ("loss", "backward"):
@@ -194,6 +195,7 @@ def steady(model, **settings):
 
 @pytest.mark.parametrize("kind", ["reverse", "freeze", "straight_through"])
 @pytest.mark.parametrize("make, rows", [(language_model, texts(8)), (classifier, classified(8))])
+@pytest.mark.slow
 def test_accumulated_batches_give_the_gradient_of_one(trainer, kind, make, rows):
     gradients = []
     for batch, n in ((8, 1), (2, 4)):
@@ -213,8 +215,8 @@ def test_accumulated_batches_give_the_gradient_of_one(trainer, kind, make, rows)
     assert (made.watch.gradients[0] - gradients[0]).abs().max() > 1e-3  # something was inhibited
 
 
-@pytest.mark.parametrize("classes", [3, 1])
-@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.parametrize("classes", [3, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("smoothing", [0.0, pytest.param(0.2, marks=pytest.mark.slow)])
 def test_the_loss_of_a_classifier_is_the_trainers_own(trainer, classes, smoothing):
     if classes == 1 and smoothing:
         pytest.skip("a Trainer smooths no numbers")
@@ -230,6 +232,7 @@ def test_the_loss_of_a_classifier_is_the_trainers_own(trainer, classes, smoothin
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
+@pytest.mark.slow
 def test_the_loss_of_a_language_model_is_the_trainers_own(trainer, smoothing):
     results = []
     for in_loss in (False, True):
@@ -244,6 +247,7 @@ def test_the_loss_of_a_language_model_is_the_trainers_own(trainer, smoothing):
 
 
 @pytest.mark.parametrize("kind", ["masked", "tokens", "image"])
+@pytest.mark.slow
 def test_the_loss_of_other_kinds_is_the_models_own(trainer, kind):
     results = []
     for in_loss in (False, True):
@@ -260,6 +264,7 @@ def test_the_loss_of_other_kinds_is_the_models_own(trainer, kind):
         close(a, b)
 
 
+@pytest.mark.slow
 def test_accumulated_squared_errors_are_averaged(trainer):
     results = []
     for batch, n in ((8, 1), (2, 4)):
@@ -273,6 +278,7 @@ def test_accumulated_squared_errors_are_averaged(trainer):
         close(a, b, within=1e-5)  # of the evaluation after the update, whose step is 0.05
 
 
+@pytest.mark.slow
 def test_a_loss_of_ones_own(trainer):
     def smoothed(outputs, labels, num_items_in_batch=None):
         return LabelSmoother(0.2)(outputs, labels, num_items_in_batch=num_items_in_batch)
@@ -295,6 +301,7 @@ METHODS = [
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.slow
 def test_a_resumed_training_ends_as_one_that_never_stopped(trainer, tmp_path, method):
     settings = {"max_steps": 7, "save_strategy": "steps", "save_steps": 4, "gradient_accumulation_steps": 2}
     settings |= {"optim": "adamw_torch", "learning_rate": 1e-3}
@@ -317,6 +324,7 @@ def test_a_resumed_training_ends_as_one_that_never_stopped(trainer, tmp_path, me
     assert saved.keys() == ends[0][1].keys() and not same_state(saved, ends[0][1])
 
 
+@pytest.mark.slow
 def test_the_right_checkpoint_is_found_or_none(trainer, tmp_path):
     def one(out, resume=None, rows=None, **callback):
         model = language_model()
@@ -357,6 +365,7 @@ def test_the_best_weights_come_back_whole(trainer, tmp_path):
     assert same_state(best.state_dict(), model.state_dict())
 
 
+@pytest.mark.slow
 def test_the_state_of_another_method_is_refused(trainer, tmp_path):
     for kind, steps, resume in (("log_ms", 2, None), ("reverse", 3, True)):
         model = language_model()
@@ -371,6 +380,7 @@ def test_the_state_of_another_method_is_refused(trainer, tmp_path):
                 made.train(resume_from_checkpoint=True)
 
 
+@pytest.mark.slow
 def test_evaluation_leaves_the_state_alone(trainer):
     states = []
 
@@ -431,6 +441,7 @@ def test_log_lines_hold_what_the_report_says(trainer):
 
 
 @pytest.mark.parametrize("method", METHODS)
+@pytest.mark.slow
 def test_bf16_and_checkpointing_change_no_more_than_rounding(trainer, method):
     in_loss = method["inhibition"] == "log_ms" and "penalty_in" not in method
     gradients, batches = {}, {}
@@ -453,6 +464,7 @@ def test_bf16_and_checkpointing_change_no_more_than_rounding(trainer, method):
     assert all(p.dtype == torch.float32 for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_hooks_stay_until_they_are_told_to_go(trainer):
     for remove in (False, True):
         model = language_model()

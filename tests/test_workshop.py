@@ -168,6 +168,7 @@ def test_every_heading_begins_a_slide(pair):
     assert kinds["drawn = 1"] == "subslide" and kinds["from l2e_min.lab.exercises import check"] == "-"
 
 
+@pytest.mark.slow
 def test_copies_run(pair, tmp_path):
     student, teacher = pair
     assert executed(student, tmp_path).count("not yet") == 1
