@@ -1,10 +1,9 @@
-"""The numbers behind the figures: those that ship agree with those just measured; the README shows the same picture.
+"""The numbers behind the figures: those that ship agree with those just measured.
 
 ``make test`` runs this after it has run the chapters into ``_build``.
 """
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,6 @@ from l2e_min.lab.arrays import keep
 ROOT = Path(__file__).resolve().parents[1]
 TIMES = {"cost_exponent"}  # a time differs from run to run; its rule is judged in the chapter
 SHIPPED, FRESH = ROOT / "data" / "results", ROOT / "_build" / "results"
-sys.path.insert(0, str(ROOT / "book" / "_tools"))
-
-import readme_picture  # noqa: E402
 
 
 def leaves(content, name=""):
@@ -49,11 +45,6 @@ def test_recorded_results_are_measured_again(shipped):
         width = measured["high"] - measured["low"]
         tolerance = max(0.5 * width, 0.05 * abs(measured["value"]), 1e-9)
         assert abs(now[name]["value"] - measured["value"]) <= tolerance, name
-
-
-def test_the_readme_shows_what_the_welcome_page_measured():
-    assert readme_picture.PICTURE.read_bytes() == readme_picture.first_picture()
-    assert "book/first_result.png" in (ROOT / "README.md").read_text()
 
 
 def test_keep_refuses_what_is_no_number(tmp_path, monkeypatch):

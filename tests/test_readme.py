@@ -1,11 +1,16 @@
 """What the README tells a newcomer to type works."""
 
 import re
+import sys
 from pathlib import Path
 
 from models import build
 
 ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "book" / "_tools"))
+
+import readme_picture  # noqa: E402
+
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -29,3 +34,9 @@ def test_commands_and_folders_exist():
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!https://arxiv)([^)]+)\)", README):
         assert (ROOT / target).is_file(), target
+
+
+def test_the_picture_is_what_the_welcome_page_measured():
+    assert "book/first_result.png" in README
+    # Asked this way a failure names the cure, and does not print two pictures.
+    assert readme_picture.up_to_date(), "run python book/_tools/readme_picture.py"

@@ -17,5 +17,10 @@ def first_picture(notebook: Path = BOOK / "00_welcome.ipynb") -> bytes:
     raise ValueError(f"{notebook.name} has no stored figure; run make chapters")
 
 
+def up_to_date() -> bool:
+    """Whether the README's picture is the one the welcome page holds now."""
+    return PICTURE.read_bytes() == first_picture()
+
+
 if __name__ == "__main__":
     PICTURE.write_bytes(first_picture())
