@@ -47,12 +47,12 @@ def penalty_walk(z: Tensor, centre: Tensor, var: Tensor, scale: Tensor, tau: Ten
     with undisturbed() as threads:
         row_bytes = n_neurons * centre.element_size()
         rows = block_rows(n, row_bytes, threads) if cpu else max(1, min(n, GPU_BLOCK_BYTES // row_bytes))
-        d, d2 = torch.empty(2, rows, n_neurons, dtype=kind, device=z.device)
+        buffer, d2 = torch.empty(2, rows, n_neurons, dtype=kind, device=z.device)
         one = torch.ones(1, rows, dtype=kind, device=z.device)
-        for start in range(0, n, rows):
-            part = z[start : start + rows]
+        for part, out in zip(z.split(rows), half_gradient.split(rows), strict=True):
             if len(part) < rows:
-                d, d2, one = d[: len(part)], d2[: len(part)], one[:, : len(part)]
+                buffer, d2, one = buffer[: len(part)], d2[: len(part)], one[:, : len(part)]
+            d = buffer if out.dtype != kind else out  # of one dtype: what is left in d in the end is the result
             if part.dtype == kind:
                 torch.sub(part, centre, out=d)
             else:
@@ -70,7 +70,9 @@ def penalty_walk(z: Tensor, centre: Tensor, var: Tensor, scale: Tensor, tau: Ten
                 torch.div(above, d, out=d)
             else:
                 d.mul_(above).mul_(slope)
-            half_gradient[start : start + rows] = d.nan_to_num_(0.0)  # 0/0 of an unselected value at its mean
+            d.nan_to_num_(0.0)  # 0/0 of an unselected value at its mean
+            if d is not out:
+                out.copy_(d)
     return PenaltyWalk(BatchSums(sum_d[0], sum_d2[0]), selected, half_gradient)
 
 

@@ -182,7 +182,8 @@ class Inhibitor:
         """What leaves the site backwards where ``gradient`` arrives."""
         extra, scale = state.penalty_gradient(z, self.inhibition, self.floor, self.start_after)
         scale = self._loss_scale() * self.weight * scale
-        return torch.addcmul(gradient, extra, scale.to(extra.dtype)).to(gradient.dtype)
+        # Into the extra gradient, which is ours; the one that arrives may be needed elsewhere.
+        return torch.addcmul(gradient, extra, scale.to(extra.dtype), out=extra).to(gradient.dtype)
 
     def _state(self, name: str, z: Tensor, where: str) -> SiteState:
         axes = self.neuron_axes

@@ -83,7 +83,8 @@ class SiteState(nn.Module):
         Returns what ``z`` was judged by, and the mask in the shape of ``z``.
         """
         flat = self.moments.flat(z)  # (b, N)
-        visit = self._judge(start_after)._replace(with_gradient=with_gradient)
+        visit = self._judge(start_after)
+        visit = visit._replace(mean=visit.mean.clone(), var=visit.var.clone(), with_gradient=with_gradient)
         if len(flat) == 0 and self._processes() == 1:
             return visit, torch.zeros_like(z, dtype=torch.bool)
         centre = self.moments.centre(flat)
@@ -113,11 +114,11 @@ class SiteState(nn.Module):
         return walk.half_gradient.view(z.shape), 2 * part * visit.started / walk.selected.clamp_min(1)
 
     def _judge(self, start_after: int) -> Visit:
-        """By what the next batch is judged."""
+        """By what the next batch is judged; its moments are the buffers themselves."""
         moments = self.moments
         started = (moments.count > 1) & (moments.batches >= start_after)  # with one value there is no variance
         tau = self.retrieval.tau if isinstance(self.retrieval, MovingThreshold) else None
-        return Visit(moments.mean.clone(), moments.var.clone(), tau, started)
+        return Visit(moments.mean, moments.var, tau, started)
 
     def _take_in(self, flat: Tensor, centre: Tensor, sums: BatchSums, selected: Tensor) -> float | Tensor:
         """Moves the moments, the share and the threshold by a batch with so many selected pairs.
