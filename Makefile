@@ -9,7 +9,7 @@ PAGES  := _build/html
 export OMP_NUM_THREADS = 1
 export PYTHONHASHSEED = 0
 
-NBVAL := $(BIN)/python -m pytest -q -p no:cacheprovider --nbval --nbval-current-env \
+NBVAL := $(BIN)/python -m pytest -q -n 2 --dist loadscope -p no:cacheprovider --nbval --nbval-current-env \
          --nbval-sanitize-with tests/nbval_sanitize.cfg book
 
 LATER := --ignore tests/test_browser.py --ignore tests/test_site.py --ignore tests/test_figures.py --ignore tests/test_pdf.py  # these need the built pages
@@ -79,7 +79,7 @@ test-figures: pages       ## compare the numbers behind the figures with those t
 	$(BIN)/python -m pytest -q tests/test_figures.py
 
 test-browser: pages       ## weigh the built pages, follow their links, move every control in a real browser, with no network
-	$(BIN)/python -m pytest -q tests/test_site.py tests/test_browser.py
+	$(BIN)/python -m pytest -q -n 2 tests/test_site.py tests/test_browser.py
 
 test-pdf: pdf             ## look at the printed book: whole, in order, nothing cut off
 	$(BIN)/python -m pytest -q tests/test_pdf.py

@@ -607,7 +607,7 @@ print("a selection need not sort:", cost["top 2 % by NumPy's argpartition", 4096
 # each other. A step in $\log (f/k)$ would settle as well, but on the mean *logarithm* of the share, and noise from
 # batch to batch would then push the share itself away from $k$.
 #
-# **A rate that listens** (after Kesten, 1958). Errors of one sign in a row mean that $\tau$ is behind: $\eta$ grows by 1.3 up
+# **A rate that listens** (after {cite:t}`K58`). Errors of one sign in a row mean that $\tau$ is behind: $\eta$ grows by 1.3 up
 # to 0.3. An error of the other sign means that it is there: $\eta$ shrinks by 0.75, down to 0.05.
 
 

@@ -534,7 +534,9 @@ def draw_runs(task, method):
                 lw=width,
                 label=label,
             )
-    axes[0].set_ylabel("training loss")
+    (kind,) = [t.kind for t in tasks if t.name == task]
+    unit = "squared error" if kind == "regression" else "nats"
+    axes[0].set_ylabel(f"training loss in {unit} a row")
     axes[1].set(ylabel="dev score in points", xlabel="step")
     axes[1].legend(fontsize=9.5)
     return fig, told_runs(task, method)
@@ -635,8 +637,10 @@ for name in KINDS:
 # %% tags=["hide-input"]
 for row in cost.read():
     if row.method != "plain":
+        kind, _, variant = row.method.partition(", ")
+        title = ", ".join(filter(None, (TITLES[kind], variant)))
         print(
-            f"{row.model:10} {row.method:16} {row.ratio:.2f} times plain "
+            f"{row.model:10} {title:16} {row.ratio:.2f} times plain "
             f"(quartiles {row.low:.2f} to {row.high:.2f})"
         )
 

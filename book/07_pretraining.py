@@ -43,6 +43,8 @@ from l2e_min.lab.paths import DATA
 from l2e_min.lab.pretraining_study import differences as d
 from l2e_min.lab.pretraining_study import plan, scores
 from l2e_min.lab.pretraining_study.overhead import (
+    AGAIN,
+    BF16,
     IN_THE_LOSS,
     L2E,
     MEMEL,
@@ -164,6 +166,7 @@ figure(
 
 # %% tags=["hide-input"]
 SHOWN = {
+    AGAIN: "plain, a second time",
     MEMEL: "MEmeL, sorting",
     TOP_1: "MEmeL, top-1",
     IN_THE_LOSS: "L2E, penalty in the loss",
@@ -175,6 +178,8 @@ print(f"{'% of the plain step':26}", *(f"{size:>12}" for size in sizes))
 for method, title in SHOWN.items():
     cells = [f"{added[method][s].value:+.1f}" for s in sizes]
     print(f"{title:26}", *(f"{cell:>12}" for cell in cells))
+in_bf16 = {s: resampled(x) for s, x in overheads(L2E, folder=BF16).items()}
+print(f"{'the same, bfloat16':26}", *(f"{f'{in_bf16[s].value:+.1f}':>12}" for s in sizes))
 for method, title in (
     (IN_THE_LOSS, "memory, in the loss"),
     (L2E, "memory, in the backward"),
@@ -190,13 +195,16 @@ _ = claims.record("C15", cost, profile=settings.profile, chapter=CHAPTER)
 claims.table("C15", numbers=True)
 
 # %% [markdown]
-# (The first five rows are means of five runs.) L2E's share shrinks as the model grows, as in the paper. MEmeL's shrinks here as
-# well: a layer's matrix products grow with the square of its width and the sorting in proportion to it, so on a CPU its share
-# must fall. That it grows on the paper's GPUs says something about sorting there. And much depends on how the penalty is made.
-# Written into the loss, as any PyTorch user would at first, it costs a quarter of a step to more than half of one, and
-# 28 to 43 % more memory.
-# Added in one pass over the activations of the backward pass it costs 4 to 11 %, and no memory. That is still more than W25
-# report at far larger sizes; on a GPU we have measured nothing.
+# (The first six rows are means of five runs; plain, timed a second time, says how far the machine's noise alone moves a mean.)
+# L2E's share shrinks as the model grows, as in the paper. MEmeL's shrinks here as well: a layer's matrix products grow with the
+# square of its width and the sorting in proportion to it, so on a CPU its share must fall. That it grows on the paper's GPUs
+# says something about sorting there. And much depends on how the penalty is made. Written into the loss, as any PyTorch user
+# would at first, it costs up to a quarter of a step and 20 to 34 % more memory. Added in one pass over the activations of the
+# backward pass it costs 7.5 % at the smallest size, some 4 % at a million parameters and about 1 % at the largest, and no memory.
+#
+# Those runs are in float32, on a processor without instructions for bfloat16. The seventh row is from one that has them, in
+# bfloat16, with an earlier version of that pass which copied more. There the matrix products are quicker and the pass is not, so
+# its share is larger. On a GPU we have measured nothing.
 #
 # ## Plain training first: everyone's best learning rate
 #
@@ -791,6 +799,7 @@ else:
 keep(
     CHAPTER,
     overhead={m: [added[m][s].value for s in sizes] for m in SHOWN},
+    overhead_bf16=[in_bf16[s].value for s in sizes],
     searched=searched,
     gaps={f"{t} {n}": m.value for t, f in gaps.items() for n, m in f.items()},
     stations={f"{t} {i}": by_station[t, s].value for t in COMPARED for i, s in enumerate(stations)},
@@ -815,7 +824,7 @@ keep(
 # - **Where** (C19): three seeds cannot tell the places apart by the tasks.
 # - **Pretraining a BERT with MEmeL** (C20) gains nothing over plain pretraining: after fine-tuning, about a point less, with an
 #   interval that holds 0.
-# - **Cost** (C15): 4 to 11 % on a CPU at these sizes, falling with scale.
+# - **Cost** (C15): 1 to 8 % of a float32 step on a CPU at these sizes, 4 to 11 % of a bfloat16 one, falling with scale.
 #
 # What we could not: run W25's sizes, 70M and up, and their tenth of 143,000 steps. A model of a million parameters that reads
 # two and a half million tokens at most has other needs: two MLPs less may help it and hurt a real Pythia. Nothing ran on a GPU.

@@ -160,7 +160,8 @@ print(watched[0].inhibitor.report(test_x))
 #
 # The last two columns come only with a batch, `report(test_x)` or `report(**batch)`. They are measured with the inhibitor at rest and
 # with *fresh* moments: running moments lag behind (chapter 2), and against them MS falls whenever activations shrink, though nothing else
-# has changed ([chapter 7](07_pretraining.ipynb#less-monosemantic-or-only-smaller-b05) measures by how much). Over the steps of training:
+# has changed ([chapter 7](07_pretraining.ipynb#less-monosemantic-or-only-smaller-b05) measures by how much). Over the steps of training
+# (for a deep network `report_by_site(inhibitor.report())`, beside it in `l2e_min.show.report_plot`, draws a bar a site instead):
 
 # %% tags=["hide-input"]
 fig = report_over_steps(inhibited[0].reports, share=0.02)

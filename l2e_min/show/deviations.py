@@ -8,7 +8,6 @@ def row(paper: str, ours: str, why: str, symbol: str, snippet: str, explained: s
     return Deviation(symbol, snippet, explained, paper, ours, why)
 
 
-TWO_PASSES = "03_scale_study#Measuring a large model in two passes"
 WHO_CHOSE = "04_false_killing_rate#Who chose l*?"
 STEP = "04_false_killing_rate#The step"
 LEMMA = "02_monosemantic_scale#Moments of a stream: Lemma 3.2"

@@ -86,10 +86,6 @@ class Triggers:
         """Share of the pairs that lie on padding: inhibiting them cannot change what the model says of a row."""
         return next(row["share"] for row in self.kinds(layer) if row["kind"] == "padding")
 
-    def top_dimensions(self, layer: int | None = None, n: int = 10) -> list[tuple[int, int]]:
-        """The dimensions most often selected, with counts."""
-        return Counter(pair.dimension for pair in self.of(layer)).most_common(n)
-
     def marks(self, row: int, layer: int) -> tuple[list[str], list[float], list[int]]:
         """(tokens, largest phi of each, selected positions) of a row, without the padding behind the last of both."""
         selected = sorted({pair.position for pair in self.of(layer) if pair.row == row})

@@ -9,9 +9,14 @@ from l2e_min.lab.ledger.measurement import Measurement
 from l2e_min.lab.paths import DATA
 
 FOLDER = DATA / "results" / "bench_pretrain"
-"""A file for each run of ``l2e bench pretrain --sizes 64x3 128x4 192x5 256x6 --threads 1 --no-compile --out FILE``."""
+"""A file for each run of ``l2e bench pretrain --sizes 64x3 128x4 192x5 256x6 --threads 1 --no-compile --out FILE``.
+These ran in float32, on a processor without instructions for bfloat16."""
 
-MEMEL, TOP_1, L2E, IN_THE_LOSS = (
+BF16 = FOLDER / "bf16"
+"""The same in bfloat16 on a processor that has them; older, when the walk of L2E's backward pass still copied more."""
+
+AGAIN, MEMEL, TOP_1, L2E, IN_THE_LOSS = (
+    "plain, again",  # what the machine's noise alone makes of a ratio
     "MEmeL, top 2 % by sort",
     "MEmeL, top-1",
     "L2E, in the backward pass",
