@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pretrain_on_devices as runs
 import pytest
@@ -14,6 +16,7 @@ import torch
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.mini_bert import is_bert
 from l2e_min.lab.mini_pythia import load_model
+from l2e_min.lab.training import many_devices
 from l2e_min.lab.training import pretrain as p
 from l2e_min.lab.training.checkpoint import latest_checkpoint, load_checkpoint
 from l2e_min.lab.training.devices import Devices
@@ -186,3 +189,15 @@ def test_shares_of_a_step_are_the_step():
         devices.rank, devices.count = rank, 2
         rows.append([row for start, n in devices.own_rows(2) for row in range(start, start + n)])
     assert rows == [[12, 13, 16, 17, 20, 21], [14, 15, 18, 19, 22, 23]]
+
+
+def test_at_the_end_the_wrapped_model_goes_before_the_process_group(monkeypatch):
+    """The other way round a process may wait for ever: seen in one run of many, so the order itself is tested."""
+    gone, devices = [], object.__new__(many_devices.ManyDevices)
+    devices.objective, devices.accelerator = torch.nn.Linear(2, 2), SimpleNamespace(free_memory=lambda: None)
+    weakref.finalize(devices.objective, gone.append, "model")
+    monkeypatch.setattr(many_devices, "STARTED", weakref.WeakSet([devices]))
+    monkeypatch.setattr(many_devices.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(many_devices.distributed, "destroy_process_group", lambda: gone.append("group"))
+    many_devices.end()
+    assert gone == ["model", "group"]

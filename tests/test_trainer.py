@@ -1,5 +1,6 @@
 """An inhibitor under the Hugging Face Trainer: the gradients of a loop written by hand, and a resume bit for bit."""
 
+import gc
 import json
 import math
 import os
@@ -167,6 +168,8 @@ def one_of_two(rank, port, out):
         made.train()
         assert isinstance(made.model_wrapped, torch.nn.parallel.DistributedDataParallel)
         torch.save(torch.stack(made.watch.gradients), out / f"{where}{rank}.pt")
+    del made  # DDP first, then the group: the other way round may never end, see many_devices.end
+    gc.collect()
     torch.distributed.destroy_process_group()
 
 

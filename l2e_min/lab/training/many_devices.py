@@ -8,11 +8,13 @@ than it began with. All processes must see the run's folder.
 
 import atexit
 import contextlib
+import gc
 import os
+import weakref
 from collections.abc import Iterable
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 
 from l2e_min.lab.errors import UserError
 from l2e_min.lab.training.checkpoint import restore
@@ -20,6 +22,22 @@ from l2e_min.lab.training.devices import Devices, blocks
 from l2e_min.lab.training.objective import Objective
 from l2e_min.lab.training.recipe import PretrainSettings
 from l2e_min.lab.training.sharding import shard_model, sharded_like, whole
+
+STARTED: "weakref.WeakSet[ManyDevices]" = weakref.WeakSet()
+
+
+def end() -> None:
+    """At a process's end: lets go of every wrapped model, and then of the other processes.
+
+    In this order: if the last to hold the process group is DDP's reducer, gloo's threads are waited for with the
+    interpreter locked, and one of them may need the interpreter to let go of a tensor. Then the process never ends.
+    """
+    for devices in STARTED:
+        devices.objective = None
+        devices.accelerator.free_memory()
+    gc.collect()
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.destroy_process_group()
 
 
 class ManyDevices(Devices):
@@ -34,7 +52,8 @@ class ManyDevices(Devices):
         self.accelerator = Accelerator(cpu=settings.device == "cpu", mixed_precision="no")
         self.rank, self.count = self.accelerator.process_index, self.accelerator.num_processes
         self.device, self.shard = self.accelerator.device, shard
-        atexit.register(self.accelerator.end_training)
+        STARTED.add(self)
+        atexit.register(end)  # registered twice it is called twice; then the second finds nothing to do
         shares = self.count * settings.accumulate
         if settings.batch % shares:
             raise UserError(
