@@ -202,7 +202,7 @@ claims.table("C15", numbers=True)
 # would at first, it costs up to a quarter of a step and 20 to 34 % more memory. Added in one pass over the activations of the
 # backward pass it costs 7.5 % at the smallest size, some 4 % at a million parameters and about 1 % at the largest, and no memory.
 #
-# Those runs are in float32, on a processor without instructions for bfloat16. The seventh row is from one that has them, in
+# Those runs are in float32, on a processor without instructions for bfloat16. The sixth row is from one that has them, in
 # bfloat16, with an earlier version of that pass which copied more. There the matrix products are quicker and the pass is not, so
 # its share is larger. On a GPU we have measured nothing.
 #

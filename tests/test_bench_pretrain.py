@@ -68,6 +68,7 @@ def test_every_method_does_its_own_work_and_no_other():
     ]
 
 
+@pytest.mark.slow
 def test_compiled_methods_do_their_own_work_too(monkeypatch):
     calls = []
 

@@ -92,6 +92,7 @@ def knows(tokenizer, tasks, shift=0):
 
 
 @pytest.mark.parametrize("score", ["pmi", "sum"])
+@pytest.mark.slow
 def test_a_model_that_knows_scores_one_and_one_that_is_sure_of_another_scores_zero(tokenizer, score):
     tasks = [task(score)]
     right = evaluate(Planted(knows(tokenizer, tasks)), tokenizer, tasks)["planted"]

@@ -135,6 +135,7 @@ def test_a_chapter_that_is_gone_leaves_the_record(measure, counted, tmp_path):
     assert measure()[1].keys() == {"02_b"}
 
 
+@pytest.mark.slow
 def test_a_failing_chapter_says_where(tmp_path):
     path = tmp_path / "01_a.py"
     path.write_text("# %%\n1 / 0\n")

@@ -64,6 +64,7 @@ def test_constant_neurons_have_no_ms():
     assert got == {"top_ms": 0, "median_variance": 0}
 
 
+@pytest.mark.slow
 def test_every_line_has_what_the_method_has(tmp_path, corpus):
     for method in ("plain", "memel", "l2e"):
         train(tmp_path / method, corpus, method=method)

@@ -266,6 +266,7 @@ def test_a_mini_bert_takes_them_too(tmp_path, corpus, method):
 NEW = ("weight", "share", "layers", "retrieval", "accumulate", "activation_checkpointing", "compile")
 
 
+@pytest.mark.slow
 def test_a_run_from_before_these_settings_goes_on(tmp_path, corpus, monkeypatch):
     train(tmp_path / "whole", corpus, every=4)
     step, done = p.training_step, []

@@ -62,6 +62,7 @@ OPTIONS += [pytest.param(changes, marks=pytest.mark.slow) for changes in MORE]
 
 
 @pytest.mark.parametrize("changes", OPTIONS, ids=lambda c: "-".join(map(str, c.values())))
+@pytest.mark.slow
 def test_cut_off_twice_and_resumed_it_ends_in_the_same_bits(tmp_path, corpus, monkeypatch, changes):
     train(tmp_path / "whole", corpus, **changes)
     for step in (9, 8):  # after step 8 (checkpoint 5), after step 12 (checkpoint 10)

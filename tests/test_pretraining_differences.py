@@ -82,6 +82,7 @@ def test_b03_compares_what_it_says(rows):
     )
 
 
+@pytest.mark.slow
 def test_c17_takes_the_early_and_the_late_looks(rows):
     kurtosis = {"plain": (2.0, 3.0), "memel": (1.9, 2.5), d.L2E: (1.0, 3.5)}
     for t, (early, late) in kurtosis.items():

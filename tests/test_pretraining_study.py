@@ -230,6 +230,7 @@ def test_moments_are_those_of_all_batches_before_anything_is_deactivated(tmp_pat
     assert not any(site.module._forward_pre_hooks for site in sites), "who reads leaves no hook"
 
 
+@pytest.mark.slow
 def test_moments_go_on_after_a_stop_and_count_a_recomputed_batch_once(tmp_path, corpus, monkeypatch):
     whole = watched(tmp_path / "whole", corpus, method="memel").read_bytes()
     with monkeypatch.context() as patch, pytest.raises(Cut):
@@ -301,6 +302,7 @@ def test_a_late_run_begins_with_the_plain_models_weights(tmp_path, shrunk, monke
     assert any(not torch.equal(after[name], value) for name, value in trained.items()), "and trains on"
 
 
+@pytest.mark.slow
 def test_a_stopped_run_ends_in_the_same_row(tmp_path, shrunk, monkeypatch):
     """Of a method that deactivates, whose moments are those of the values before."""
     each, seen = small.tiny("memel", 1), []
@@ -538,6 +540,7 @@ def lines(file: Path) -> int:
 STOPPED = (130, "stopped; the same command goes on where it was\n")
 
 
+@pytest.mark.slow
 def test_killed_or_stopped_it_goes_on_and_makes_nothing_twice(tmp_path):
     """Killed in the third run, then stopped there with Ctrl-C, with all of its processes; then let alone."""
     third, fourth = (tmp_path / "out" / small.tiny(t, 1).folder / "training_log.csv" for t in ("plain", "memel"))

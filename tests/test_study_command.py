@@ -281,6 +281,7 @@ def test_without_a_place_to_write_nothing_is_measured(places, tmp_path, capfd):
     assert "cannot write" in refused(capfd, *own, "--out", tmp_path / "file" / "below")
 
 
+@pytest.mark.slow
 def test_models_that_cannot_be_studied_are_named(places, tmp_path, capfd):
     import transformers as t
 

@@ -87,6 +87,7 @@ def test_permuted_labels_are_at_chance(planted):
     assert found.probes.neuron[:10].max() < 20
 
 
+@pytest.mark.slow
 def test_noise_gives_nothing_beyond_its_nulls(monkeypatch):
     labels = torch.arange(ROWS) % FEATURES
     values = torch.randn(ROWS, 2, 100, generator=torch.Generator().manual_seed(3), dtype=torch.float64)

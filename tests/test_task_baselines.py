@@ -81,6 +81,7 @@ def test_single_sentences_have_no_sides():
     assert scores["majority"] == 0 and scores["bag_of_words"] > 90
 
 
+@pytest.mark.slow
 def test_regression_is_scored_by_rank():
     task = planted("both")
     graded = lambda rows: Rows(rows.first, rows.second, 3.0 * rows.labels, rows.sources)  # noqa: E731

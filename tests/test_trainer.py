@@ -109,6 +109,7 @@ def same_state(a: dict, b: dict) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
 
 
+@pytest.mark.slow
 def test_the_penalty_is_that_of_a_loop_written_by_hand(trainer):
     model = language_model()
     made = trainer(model, Inhibitor(model, "middle-2", **PENALTY), texts(10), True, gradient_accumulation_steps=2)
