@@ -106,7 +106,7 @@ print(
 # ## How to read and run it
 #
 # - **Read.** The pages are complete; sliders and buttons work without Python. Folded solutions follow the exercises.
-# - **Run.** `make book` in a checkout sets everything up, runs all chapters in ten to thirty minutes on two processor cores, and
+# - **Run.** `make book` in a checkout sets everything up, runs all chapters in eight to thirty minutes on two processor cores, and
 #   renders the pages. Or open a chapter in Jupyter: the rocket at the top of each page leads to Colab, Kaggle and Binder.
 # - **Change.** Every chapter is a script `book/NN_name.py` and the notebook made from it. The method itself is five files in
 #   `l2e_min/`: `moments.py`, `monosemanticity.py`, `retrieval.py`, `inhibition.py` and `inhibitor.py`. The files beside them make it

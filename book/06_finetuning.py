@@ -536,7 +536,7 @@ def draw_runs(task, method):
             )
     (kind,) = [t.kind for t in tasks if t.name == task]
     unit = "squared error" if kind == "regression" else "nats"
-    axes[0].set_ylabel(f"training loss in {unit} a row")
+    axes[0].set_ylabel(f"loss, {unit} a row")
     axes[1].set(ylabel="dev score in points", xlabel="step")
     axes[1].legend(fontsize=9.5)
     return fig, told_runs(task, method)

@@ -180,6 +180,12 @@ for method, title in SHOWN.items():
     print(f"{title:26}", *(f"{cell:>12}" for cell in cells))
 in_bf16 = {s: resampled(x) for s, x in overheads(L2E, folder=BF16).items()}
 print(f"{'the same, bfloat16':26}", *(f"{f'{in_bf16[s].value:+.1f}':>12}" for s in sizes))
+for title, found in (
+    ("  95 %, in the backward", added[L2E]),
+    ("  95 %, bfloat16", in_bf16),
+):
+    cells = [f"{found[s].low:+.1f} {found[s].high:+.1f}" for s in sizes]
+    print(f"{title:26}", *(f"{cell:>12}" for cell in cells))
 for method, title in (
     (IN_THE_LOSS, "memory, in the loss"),
     (L2E, "memory, in the backward"),
@@ -200,11 +206,12 @@ claims.table("C15", numbers=True)
 # square of its width and the sorting in proportion to it, so on a CPU its share must fall. That it grows on the paper's GPUs
 # says something about sorting there. And much depends on how the penalty is made. Written into the loss, as any PyTorch user
 # would at first, it costs up to a quarter of a step and 20 to 34 % more memory. Added in one pass over the activations of the
-# backward pass it costs 7.5 % at the smallest size, some 4 % at a million parameters and about 1 % at the largest, and no memory.
+# backward pass it costs 7.5 % at the smallest size and some 4 % at a million parameters, and no memory. At the largest size the
+# interval holds 0, and plain against itself moves by more.
 #
 # Those runs are in float32, on a processor without instructions for bfloat16. The sixth row is from one that has them, in
-# bfloat16, with an earlier version of that pass which copied more. There the matrix products are quicker and the pass is not, so
-# its share is larger. On a GPU we have measured nothing.
+# bfloat16, with an earlier version of that pass which copied more. Three things differ; which of them makes its share larger was not
+# measured. On a GPU we have measured nothing.
 #
 # ## Plain training first: everyone's best learning rate
 #
@@ -824,7 +831,8 @@ keep(
 # - **Where** (C19): three seeds cannot tell the places apart by the tasks.
 # - **Pretraining a BERT with MEmeL** (C20) gains nothing over plain pretraining: after fine-tuning, about a point less, with an
 #   interval that holds 0.
-# - **Cost** (C15): 1 to 8 % of a float32 step on a CPU at these sizes, 4 to 11 % of a bfloat16 one, falling with scale.
+# - **Cost** (C15): 8 % of a float32 step on a CPU at the smallest size, falling to what noise hides at the largest; 11 to 4 % of a
+#   bfloat16 one.
 #
 # What we could not: run W25's sizes, 70M and up, and their tenth of 143,000 steps. A model of a million parameters that reads
 # two and a half million tokens at most has other needs: two MLPs less may help it and hurt a real Pythia. Nothing ran on a GPU.

@@ -173,8 +173,9 @@ def test_a_gpu_is_asked(tmp_path, monkeypatch):
 
 def test_every_chapter_has_its_row():
     rows = run_costs.measured("quick")
-    names, found = {source.stem for source in execute.chapters()}, {row["chapter"] for row in rows}
-    assert found == names, f"run: python book/_tools/costs.py {' '.join(sorted(found ^ names))}"
+    names = {source.stem for source in execute.chapters()}
+    missing = names ^ {row["chapter"] for row in rows}
+    assert not missing, f"run: python book/_tools/costs.py {' '.join(sorted(missing))}"
     assert len(rows) == len(names)
     for row in rows:
         assert row["cpu_seconds"] > 0 and row["memory_mb"] > 50 and row["wall_seconds"] > 0, row["chapter"]
